@@ -1,0 +1,74 @@
+"""References in a preset's task: `"{{body.repository.name}}"` becomes that part of the request.
+
+Only a whole string value is a reference; text around the braces leaves it as it is. There are no expressions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+ROOTS = ("body", "headers", "query", "contentType")
+"""What a reference may start with; `headers` are found in any case."""
+
+_BRACES = re.compile(r"\{\{([^{}]*)\}\}")
+_PATH = re.compile(rf"\s*(?:{'|'.join(ROOTS)})(?:\.[^.\s]+)*\s*")
+
+Path = tuple[str | int, ...]
+"""Where a value stands within a task."""
+
+
+def references(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Every string that is wholly in double braces, with its place and what is within the braces."""
+    if isinstance(value, dict):
+        for name, member in value.items():
+            yield from references(member, (*path, name))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from references(item, (*path, index))
+    elif (inner := _inner(value)) is not None:
+        yield path, inner
+
+
+def is_reference(inner: str) -> bool:
+    """Whether what stands within the braces names a part of a request."""
+    return _PATH.fullmatch(inner) is not None
+
+
+def resolve(value: Any, request: Mapping[str, Any]) -> Any:
+    """The value with its references replaced; what the request does not have becomes null.
+
+    Args:
+        value: A preset's task or a part of it; it is not changed.
+        request: The parts by the names of ROOTS; the names of headers in lower case.
+    """
+    if isinstance(value, dict):
+        return {name: resolve(member, request) for name, member in value.items()}
+    if isinstance(value, list):
+        return [resolve(item, request) for item in value]
+    inner = _inner(value)
+    return value if inner is None else _look_up(request, inner.strip().split("."))
+
+
+def _inner(value: Any) -> str | None:
+    match = _BRACES.fullmatch(value) if isinstance(value, str) else None
+    return match[1] if match else None
+
+
+def _look_up(request: Mapping[str, Any], names: list[str]) -> Any:
+    if names[0] == "headers":
+        names = [name.lower() for name in names]
+    found: Any = request
+    for name in names:
+        found = _member(found, name)
+    return found
+
+
+def _member(value: Any, name: str) -> Any:
+    if isinstance(value, Mapping):
+        return value.get(name)
+    if isinstance(value, list) and name.isdecimal() and name.isascii():
+        index = int(name) if len(name) < 10 else len(value)
+        return value[index] if index < len(value) else None
+    return None

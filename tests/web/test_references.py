@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from async_endpoint.web.references import is_reference, references, resolve
+
+REQUEST: dict[str, Any] = {
+    "body": {"repository": {"name": "demo"}, "commits": [{"id": "a"}, {"id": "b"}], "n": 0, "none": None},
+    "headers": {"x-github-event": "push"},
+    "query": {"ref": "main", "tag": ["1", "2"]},
+    "contentType": "application/json",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{{body.repository.name}}", "demo"),
+        ("{{ body.repository.name }}", "demo"),
+        ("{{body.commits.1.id}}", "b"),
+        ("{{body.commits}}", [{"id": "a"}, {"id": "b"}]),
+        ("{{body.n}}", 0),
+        ("{{headers.X-GitHub-Event}}", "push"),
+        ("{{query.ref}}", "main"),
+        ("{{query.tag}}", ["1", "2"]),
+        ("{{contentType}}", "application/json"),
+        ("{{body}}", REQUEST["body"]),
+    ],
+)
+def test_a_reference_is_replaced_by_the_value_itself(text: str, value: object) -> None:
+    assert resolve(text, REQUEST) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{body.none}}",
+        "{{body.missing.deeper}}",
+        "{{body.commits.2}}",
+        "{{body.commits.-1}}",
+        "{{body.commits.²}}",
+        "{{body.commits.99999999999999999999999}}",
+        "{{body.repository.name.0}}",
+        "{{contentType.x}}",
+        "{{query.missing}}",
+    ],
+)
+def test_what_the_request_does_not_have_is_null(text: str) -> None:
+    assert is_reference(text.strip("{}"))
+    assert resolve(text, REQUEST) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["Hello {{body.n}}", "{{body.n}}!", "{{body.n}} {{body.n}}", "{body.n}", "{{{body.n}}}", "{{", ""]
+)
+def test_text_with_more_than_one_reference_stays(text: str) -> None:
+    assert resolve(text, REQUEST) == text
+    assert list(references(text)) == []
+
+
+def test_references_are_found_at_any_depth_and_only_in_values() -> None:
+    task = {"{{body}}": 1, "json": {"a": ["{{body.n}}", {"b": "{{nope}}"}]}, "n": 5}
+    assert list(references(task)) == [(("json", "a", 0), "body.n"), (("json", "a", 1, "b"), "nope")]
+    assert resolve({"{{body}}": 1, "a": ["{{body.n}}"]}, REQUEST) == {"{{body}}": 1, "a": [0]}
+
+
+@pytest.mark.parametrize(
+    "inner",
+    ["", "nope", "bodyx", "body.", "body..a", "body.a b", "body + 1", "body[0]", "env.SECRET", "Body"],
+)
+def test_anything_else_in_braces_is_no_reference(inner: str) -> None:
+    assert not is_reference(inner)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(value=json_values)
+def test_a_value_taken_from_the_request_is_not_looked_into(value: object) -> None:
+    request = {**REQUEST, "body": {"text": "{{headers.x-github-event}}", "value": value}}
+    assert resolve({"a": "{{body.text}}", "b": "{{body.value}}"}, request) == {
+        "a": "{{headers.x-github-event}}",
+        "b": value,
+    }
