@@ -1,0 +1,1 @@
+"""Everything that leaves: the guard, the client session, requests, webhook deliveries."""

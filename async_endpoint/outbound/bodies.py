@@ -1,0 +1,159 @@
+"""Response bodies: read to a bound, and shown as text or base64."""
+
+from __future__ import annotations
+
+import base64
+import codecs
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import aiohttp
+
+MAX_BODY_BYTES = 10 * 1024 * 1024
+"""After so many bytes, decompressed, reading stops."""
+
+MAX_SHOWN_CHARS = 50_000
+SHOWN_BYTES = 4 * MAX_SHOWN_CHARS
+"""What of a body has to be kept to show it: hardly an encoding needs more than four bytes a character."""
+
+TEXT_TYPES = frozenset(
+    {
+        "application/ecmascript",
+        "application/graphql",
+        "application/javascript",
+        "application/json",
+        "application/jsonl",
+        "application/ndjson",
+        "application/sql",
+        "application/toml",
+        "application/x-javascript",
+        "application/x-ndjson",
+        "application/x-www-form-urlencoded",
+        "application/x-yaml",
+        "application/xml",
+        "application/xml-dtd",
+        "application/yaml",
+    }
+)
+TEXT_SUFFIXES = ("+json", "+xml", "+yaml")
+
+PYTHON_ONLY_CODECS = frozenset(
+    {
+        "idna",
+        "mbcs",
+        "oem",
+        "palmos",
+        "punycode",
+        "raw_unicode_escape",
+        "undefined",
+        "unicode_escape",
+        "utf-7",
+    }
+)
+"""Codecs that are no character sets: slow ones, and ones whose text may not be encodable again."""
+
+
+class Body(NamedTuple):
+    """What was read of a response's body.
+
+    Attributes:
+        start: The first bytes: as many as were to be kept.
+        size: How many bytes were read, decompressed.
+        complete: Whether that was all of it.
+    """
+
+    start: bytes
+    size: int
+    complete: bool
+
+
+class Shown(NamedTuple):
+    """A body as part of a result.
+
+    Attributes:
+        text: At most `MAX_SHOWN_CHARS` characters.
+        encoding: How `text` stands for the bytes: `text` or `base64`.
+        truncated: Whether something is missing.
+    """
+
+    text: str
+    encoding: str
+    truncated: bool
+
+
+async def read_body(response: aiohttp.ClientResponse, keep: int) -> Body:
+    """Read a body to its end, or until it is longer than `MAX_BODY_BYTES`; then the connection is closed.
+
+    Args:
+        response: A response whose body has not been read.
+        keep: How many bytes to keep.
+    """
+    parts: list[bytes] = []
+    size = 0
+    while chunk := await response.content.readany():
+        if size < keep:
+            parts.append(chunk if size + len(chunk) <= keep else chunk[: keep - size])
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            response.close()
+            return Body(b"".join(parts), size, complete=False)
+    return Body(b"".join(parts), size, complete=True)
+
+
+def show(body: Body, content_type: str | None, charset: str | None) -> Shown:
+    """Make text of a body that is text, by its charset or as UTF-8, and base64 of any other.
+
+    Args:
+        body: The body, with at least its first `SHOWN_BYTES`.
+        content_type: The media type in lower case; None when the response has none, then only UTF-8 is text.
+        charset: The charset it names.
+    """
+    body = body._replace(start=body.start[:SHOWN_BYTES])
+    if content_type is None:
+        return _text(body, "utf-8") if _is_utf8(body) else _base64(body)
+    if charset is None and not _is_text(content_type):
+        return _base64(body)
+    return _text(body, _codec(charset))
+
+
+def _is_text(content_type: str) -> bool:
+    return (
+        content_type.startswith("text/") or content_type in TEXT_TYPES or content_type.endswith(TEXT_SUFFIXES)
+    )
+
+
+def _codec(charset: str | None) -> str:
+    """The codec of a charset; UTF-8, without its byte order mark, if there is none."""
+    try:
+        name = codecs.lookup(charset or "utf-8").name
+        b"".decode(name)  # refuses codecs that do not yield text, such as zlib
+    except (LookupError, ValueError):
+        return "utf-8-sig"
+    return "utf-8-sig" if name == "utf-8" or name in PYTHON_ONLY_CODECS else name
+
+
+def _is_utf8(body: Body) -> bool:
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(body.start, final=_is_whole(body))
+    except UnicodeDecodeError:
+        return False
+    return "\0" not in text
+
+
+def _text(body: Body, codec: str) -> Shown:
+    # A character that the end of what was kept has cut must not become a replacement character.
+    text = codecs.getincrementaldecoder(codec)("replace").decode(body.start, final=_is_whole(body))
+    cut = len(text) > MAX_SHOWN_CHARS
+    return Shown(text[:MAX_SHOWN_CHARS] if cut else text, "text", cut or not _is_whole(body))
+
+
+def _base64(body: Body) -> Shown:
+    fits = MAX_SHOWN_CHARS // 4 * 3
+    start = body.start[:fits]
+    return Shown(
+        base64.b64encode(start).decode("ascii"), "base64", len(start) < body.size or not body.complete
+    )
+
+
+def _is_whole(body: Body) -> bool:
+    return body.complete and len(body.start) == body.size
