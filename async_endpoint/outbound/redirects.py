@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .guard import BlockedError, parse_url
 from .headers import for_other_origin
@@ -27,13 +27,13 @@ class OutboundRequest:
         method: In upper case.
         url: Where to.
         headers: What the caller set.
-        body: Makes the payload; None without a body.
+        body: What it carries; None without a body.
     """
 
     method: str
     url: URL
     headers: dict[str, str]
-    body: Callable[[], Any] | None = None
+    body: bytes | None = None
 
 
 class Answer(NamedTuple):

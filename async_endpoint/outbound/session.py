@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ KEEP_ALIVE_SECONDS = 4
 
 MAX_HEADER_BYTES = 32 * 1024
 """The longest header a server may send; with at most 128 of them, headers stay below 4 MiB."""
+
+WRITTEN_AT_ONCE = 1024 * 1024
 
 _sockets_opened: ContextVar[list[int]] = ContextVar("sockets_opened")
 
@@ -64,19 +67,20 @@ async def send(
     url: URL,
     *,
     headers: dict[str, str],
-    body: Callable[[], Any] | None = None,
+    body: bytes | None = None,
+    repeatable: bool = False,
 ) -> aiohttp.ClientResponse:
     """Send one request and return its response once the headers are there; redirects are not followed.
 
-    A request with an idempotent method is repeated when a kept-alive connection turns out to be closed
-    (RFC 9112, section 9.3.1), since that says nothing about the server.
+    A request that may come twice is repeated when a kept-alive connection turns out to be closed (RFC 9112,
+    section 9.3.1), since that says nothing about the server.
 
     Args:
         session: A session of `open_session`.
         method: In upper case.
         url: A URL that `check_url` let through.
         headers: The request's headers.
-        body: Makes the payload; called for each try.
+        body: The request's body.
 
     Raises:
         aiohttp.ClientError: There was no valid response; its cause is a `BlockedError` if the guard refused.
@@ -86,13 +90,18 @@ async def send(
         _sockets_opened.set(opened)
         try:
             return await session.request(
-                method, url, headers=headers, data=body() if body else None, allow_redirects=False
+                method, url, headers=headers, data=_payload(body), allow_redirects=False
             )
         except aiohttp.ClientConnectorError:
             raise
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            if opened or method not in IDEMPOTENT_METHODS:
+            if opened or not (repeatable or method in IDEMPOTENT_METHODS):
                 raise
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    """A large body as a file, which is written piece by piece, so that it does not hold up the event loop."""
+    return body if body is None or len(body) <= WRITTEN_AT_ONCE else io.BytesIO(body)
 
 
 def _noted(factory: GuardedSockets) -> Callable[[tuple[Any, ...]], socket.socket]:
