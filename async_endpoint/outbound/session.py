@@ -81,6 +81,7 @@ async def send(
         url: A URL that `check_url` let through.
         headers: The request's headers.
         body: The request's body.
+        repeatable: The request may come twice although its method does not say so.
 
     Raises:
         aiohttp.ClientError: There was no valid response; its cause is a `BlockedError` if the guard refused.
