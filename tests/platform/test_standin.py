@@ -1,4 +1,4 @@
-"""The stand-in answers as the official client expects, and fails as told: else the tests on it prove nothing."""
+"""The stand-in answers as the official client expects, and fails as told: tests rely on both."""
 
 from __future__ import annotations
 
