@@ -126,10 +126,10 @@ def _codec(charset: str | None) -> str:
     """The codec of a charset; UTF-8, without its byte order mark, if there is none."""
     try:
         name = codecs.lookup(charset or "utf-8").name
-        b"".decode(name)  # refuses codecs that do not yield text, such as zlib
+        b"a".decode(name, "ignore")  # refuses codecs that do not yield text, such as zlib
     except (LookupError, ValueError):
         return "utf-8-sig"
-    return "utf-8-sig" if name == "utf-8" or name in PYTHON_ONLY_CODECS else name
+    return "utf-8-sig" if name == "utf-8" or name.replace("-", "_") in PYTHON_ONLY_CODECS else name
 
 
 def _is_utf8(body: Body) -> bool:

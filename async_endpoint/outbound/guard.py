@@ -21,6 +21,7 @@ from .addresses import is_metadata, special_use
 
 SCHEMES = ("http", "https")
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
+NOT_IN_A_HOST = re.compile(r"[\x00-\x20\x7f\"#%/<>?@\[\\\]^`{|}]")
 ADDRESS_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -54,8 +55,11 @@ def parse_url(text: str, base: URL | None = None) -> URL:
         raise ValueError("this is not a URL") from None
     if not url.scheme:
         raise ValueError("the URL needs a scheme, as in https://example.com")
-    if url.scheme in SCHEMES and not url.raw_host:
+    host = url.raw_host or ""
+    if url.scheme in SCHEMES and not host:
         raise ValueError("the URL needs a host, as in https://example.com")
+    if ":" not in host and NOT_IN_A_HOST.search(host):
+        raise ValueError("the URL's host has a character that no host can have")
     return url
 
 

@@ -130,6 +130,8 @@ def test_a_url_without_a_host_is_blocked() -> None:
         "http://a/\x00",
         "http://a℀b/",
         "http://e\u200bvil.test/",
+        "http://a b/",
+        "http://a%2eb/",
     ],
 )
 def test_what_is_not_a_url_is_named_so(text: str) -> None:
