@@ -47,7 +47,7 @@ PYTHON_ONLY_CODECS = frozenset(
         "raw_unicode_escape",
         "undefined",
         "unicode_escape",
-        "utf-7",
+        "utf_7",
     }
 )
 """Codecs that are no character sets: slow ones, and ones whose text may not be encodable again."""
