@@ -1,0 +1,31 @@
+"""`python -m async_endpoint`: serve until stopped; exit code 1 with a clear message when it cannot start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+
+from .environment import drop_blank_variables, load_environment
+from .errors import StartError
+from .service import serve
+
+
+def main() -> int:
+    """Run the service; returns the exit code."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    drop_blank_variables(os.environ)
+    try:
+        asyncio.run(serve(load_environment(os.environ)))
+    except StartError as exc:
+        for line in str(exc).splitlines():
+            print(f"async-endpoint: {line}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

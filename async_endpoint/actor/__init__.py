@@ -1,0 +1,1 @@
+"""Everything that touches Apify: the run's input, dataset, replica, charges and life."""

@@ -1,0 +1,137 @@
+"""Dataset rows: one per ended job, written in the order of ending, off the hot path.
+
+A job's end gives it a row number in the same transaction. `RowWriter` hands rows to a sink in that order and
+then commits how far it has come; after a crash it goes on from there. A sink takes a row twice without doubling it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from ..jobs.database import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..jobs.model import Job
+    from ..jobs.store import JobStore
+
+logger = logging.getLogger(__name__)
+
+CURSOR = "rowsWritten"
+
+_BATCH = 500
+_BACKLOG = 10_000
+"""Rows held in memory at most; further ones are read from the store when their turn comes."""
+
+_RETRY_SECONDS = 1.0
+
+
+class Row(NamedTuple):
+    """One row: its number, whose it is, and the item as JSON text."""
+
+    number: int
+    job_id: str
+    text: bytes
+
+
+class RowSink(Protocol):
+    """Where rows go."""
+
+    async def present(self, rows: Sequence[Row]) -> int:
+        """How many of these first rows after the cursor are there already; called once, at the start."""
+
+    async def append(self, rows: Sequence[Row]) -> None:
+        """Write rows; raises when that is not certain. The same rows come again then."""
+
+
+class RowWriter:
+    """Works off the rows that ends owe; an outbox of the registry."""
+
+    def __init__(self, store: JobStore, sink: RowSink) -> None:
+        self._store = store
+        self._sink = sink
+        self._queue: deque[Row] = deque()
+        self._behind = True
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self.cursor = store.number(CURSOR)
+        self.last = store.last_row()
+
+    @property
+    def pending(self) -> int:
+        """Rows that are owed."""
+        return self.last - self.cursor
+
+    def changes(self, job: Job, event: str) -> Sequence[Change]:
+        """The row number in the job is all that a row needs."""
+        return ()
+
+    def committed(self, job: Job, event: str) -> None:
+        """An ended job owes its row."""
+        if job.row is None:
+            return
+        self.last = job.row
+        self._idle.clear()
+        if len(self._queue) >= _BACKLOG:
+            self._behind = True
+        if not self._behind:
+            self._queue.append(Row(job.row, job.id, job.row_json()))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write rows for ever."""
+        first = await self._load()
+        while True:
+            try:
+                already = await self._sink.present(first)
+                break
+            except Exception as exc:
+                await self._pause(exc)
+        await self._commit(first[:already])
+        while True:
+            rows = await self._next()
+            try:
+                await self._sink.append(rows)
+            except Exception as exc:
+                self._behind = True
+                self._queue.clear()
+                await self._pause(exc)
+            else:
+                await self._commit(rows)
+
+    async def flush(self) -> None:
+        """Wait until nothing is owed."""
+        if self.pending:
+            await self._idle.wait()
+
+    async def _next(self) -> list[Row]:
+        while True:
+            if self._behind:
+                self._behind = False
+                rows = await self._load()
+                if rows:
+                    self._behind = True
+                    return rows
+            if self._queue:
+                return [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
+            if not self.pending:
+                self._idle.set()
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _load(self) -> list[Row]:
+        jobs = await self._store.ended_after(self.cursor, _BATCH)
+        return [Row(job.row, job.id, job.row_json()) for job in jobs if job.row is not None]
+
+    async def _commit(self, rows: Sequence[Row]) -> None:
+        if rows:
+            self.cursor = max(self.cursor, rows[-1].number)
+            self._store.write([Change("meta", CURSOR, b"%d" % self.cursor)])
+
+    async def _pause(self, exc: Exception) -> None:
+        logger.warning("rows cannot be written, trying again: %s", exc)
+        await asyncio.sleep(_RETRY_SECONDS)

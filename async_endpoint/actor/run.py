@@ -1,0 +1,104 @@
+"""The run that the service lives in: where its input, jobs and rows are, and when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..errors import SettingsError
+from ..jobs.store import JobStore
+from .dataset import LocalDataset, open_dataset
+
+if TYPE_CHECKING:
+    from ..environment import Environment
+    from ..jobs.live import Outbox
+    from ..settings import Settings
+    from .rows import RowSink
+
+Observe = Callable[[int], None]
+
+
+class Run(Protocol):
+    """What the service needs of the run.
+
+    Attributes:
+        grace: Seconds that running jobs get when the service stops.
+        stop: Set when the service shall stop.
+        outboxes: What transitions owe to the run.
+    """
+
+    grace: float
+    stop: asyncio.Event
+
+    async def input(self) -> Any:
+        """The Actor input; None where there is none."""
+
+    async def open_store(self, settings: Settings, observe: Observe) -> JobStore:
+        """The store, open; raises StoreError where that fails."""
+
+    async def open_rows(self, store: JobStore) -> RowSink:
+        """Where rows go."""
+
+    @property
+    def outboxes(self) -> tuple[Outbox, ...]:
+        """What transitions owe to the run; known once the store is open."""
+
+    def admit(self) -> None:
+        """Called before anything is accepted; raises a ServiceError to refuse."""
+
+    async def close(self) -> None:
+        """The service has stopped and everything is flushed."""
+
+
+class LocalRun:
+    """A run on somebody's own machine: everything is in the storage folder.
+
+    The Apify SDK is not loaded: it would add a second to every start and do nothing here.
+    """
+
+    grace = 10.0
+    outboxes: tuple[Outbox, ...] = ()
+
+    def __init__(self, environment: Environment) -> None:
+        self.stop = asyncio.Event()
+        self._environment = environment
+        self._folder = environment.storage_dir
+        self._dataset: LocalDataset | None = None
+
+    async def input(self) -> Any:
+        """The Actor input from its file."""
+        key = os.environ.get("ACTOR_INPUT_KEY") or "INPUT"
+        folder = self._folder / "key_value_stores" / "default"
+        path = next((path for path in (folder / f"{key}.json", folder / key) if path.is_file()), None)
+        if path is None:
+            return None
+        try:
+            return json.loads(path.read_text("utf-8-sig"))
+        except (OSError, ValueError) as exc:
+            raise SettingsError(f"The Actor input {path} is not JSON: {exc}.") from None
+
+    async def open_store(self, settings: Settings, observe: Observe) -> JobStore:
+        """The file `jobs.sqlite`; empty, with an empty dataset, where the environment asks for that."""
+        store = JobStore(self._folder / "jobs.sqlite", observe=observe)
+        if self._environment.purge_on_start:
+            store.database.purge()
+            shutil.rmtree(self._folder / "datasets" / "default", ignore_errors=True)
+        await store.open()
+        return store
+
+    async def open_rows(self, store: JobStore) -> RowSink:
+        """Files in the SDK's layout."""
+        self._dataset = open_dataset(self._folder / "datasets" / "default", store)
+        return self._dataset
+
+    def admit(self) -> None:
+        """Nothing to refuse."""
+
+    async def close(self) -> None:
+        """Write the dataset's metadata."""
+        if self._dataset is not None:
+            await self._dataset.close()

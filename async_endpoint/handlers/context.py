@@ -1,0 +1,84 @@
+"""What a handler is given beside its parameters."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    import aiohttp
+
+    from ..jobs.attempts import Attempt
+    from ..settings import Settings
+
+_logger = logging.getLogger(__name__)
+
+
+class Resources(NamedTuple):
+    """What all handlers share."""
+
+    settings: Settings
+    http: aiohttp.ClientSession
+
+
+class JobLogger(logging.LoggerAdapter[logging.Logger]):
+    """A logger whose lines also enter the job's event log."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        super().__init__(_logger)
+        self._attempt = attempt
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Write a line to the job's event log and, where the level asks for it, to the service's log."""
+        self._attempt.reports.log(
+            self._attempt.job.id, logging.getLevelName(level).lower(), str(msg) % args if args else str(msg)
+        )
+        super().log(level, msg, *args, **kwargs)
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Name the job in the service's log."""
+        return f"job={self._attempt.job.id} {msg}", kwargs
+
+
+class JobContext:
+    """One attempt of a job, as its handler sees it.
+
+    Attributes:
+        log: A logger; its lines go to the job's event stream as well.
+        settings: The service's settings.
+        http: A client session that cannot reach private addresses and follows no redirects.
+    """
+
+    def __init__(self, attempt: Attempt, resources: Resources) -> None:
+        self._attempt = attempt
+        self.settings = resources.settings
+        self.http = resources.http
+        self.log = JobLogger(attempt)
+
+    @property
+    def job_id(self) -> str:
+        """The job's id."""
+        return self._attempt.job.id
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, from 1."""
+        return self._attempt.job.attempt
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the attempt will be ended, in UTC; None without a time limit."""
+        at = self._attempt.deadline
+        return None if at is None else datetime.fromtimestamp(at / 1000, UTC)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the attempt was told to stop; a handler in a thread should look now and then and return."""
+        return self._attempt.stop_reason is not None
+
+    def progress(self, fraction: float | None = None, message: str | None = None) -> None:
+        """Tell how far the job is (0…1) and what it does; cheap enough for every turn of a loop."""
+        self._attempt.reports.progress(self.job_id, fraction, message)

@@ -1,0 +1,200 @@
+"""Group commit: changes collect while a commit runs; the next one takes them all.
+
+Nothing is told to anyone before the commit that holds it: what shall happen then is given along as a callback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from ..errors import StoreUnavailable
+from .clock import now_ms
+from .database import Change, Database, Journal
+
+logger = logging.getLogger(__name__)
+
+_LINGER_TURNS = 3
+"""Turns of the event loop before a commit starts, so that an effect-free job that starts at once (and ends within
+its first step) shares the commit of its acceptance."""
+
+_RETRY_SECONDS = 0.5
+"""The gap between two tries of a commit that failed."""
+
+Callback = Callable[[], None]
+
+
+class Write:
+    """Some changes on their way into the store.
+
+    Attributes:
+        group: The commit that it was put into last.
+        refused: It was taken back because that commit failed; it never happened.
+    """
+
+    __slots__ = ("changes", "follows", "group", "refused", "then", "undo")
+
+    def __init__(
+        self, changes: Iterable[Change], then: Callback | None, undo: Callback | None, follows: Write | None
+    ) -> None:
+        self.changes = changes
+        self.then = then
+        self.undo = undo
+        self.follows = follows
+        self.refused = False
+        self.group: Group
+
+    async def settled(self) -> None:
+        """Wait for the commit.
+
+        Raises:
+            StoreUnavailable: It failed. A write with `undo` is gone then; any other is tried until it succeeds.
+        """
+        group = self.group
+        await group.settled.wait()
+        if group.error is not None:
+            raise StoreUnavailable
+
+
+class Group:
+    """The writes of one commit, in order."""
+
+    __slots__ = ("error", "settled", "writes")
+
+    def __init__(self) -> None:
+        self.writes: list[Write] = []
+        self.settled = asyncio.Event()
+        self.error: Exception | None = None
+
+    def merged(self) -> dict[tuple[str, str], bytes | None]:
+        """The last value of each key."""
+        last = {(table, key): value for write in self.writes for table, key, value in write.changes}
+        return {place: value() if callable(value) else value for place, value in last.items()}
+
+
+class GroupCommit:
+    """Commits writes in order, one transaction at a time, on a thread of its own.
+
+    Args:
+        database: The open database.
+        journal: Where changes must be, beyond this machine, before they are committed here.
+        observe: Told the number of changes of each commit.
+    """
+
+    def __init__(
+        self, database: Database, journal: Journal | None = None, observe: Callable[[int], None] | None = None
+    ) -> None:
+        self.failure: Exception | None = None
+        self._database = database
+        self._journal = journal
+        self._observe = observe
+        self._open = Group()
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._task = asyncio.create_task(self._run(), name="store-commits")
+
+    def write(
+        self,
+        changes: Iterable[Change],
+        then: Callback | None = None,
+        *,
+        undo: Callback | None = None,
+        follows: Write | None = None,
+    ) -> Write:
+        """Put changes into the open commit.
+
+        Args:
+            changes: Applied together with everything else of the commit, or not at all.
+            then: Called on the loop once they are committed.
+            undo: Take them back if the commit fails, instead of trying until it succeeds, and call this.
+            follows: A write with `undo` without which this one makes no sense.
+        """
+        write = Write(changes, then, undo, follows)
+        write.group = self._open
+        self._open.writes.append(write)
+        self._idle.clear()
+        self._wake.set()
+        return write
+
+    async def flush(self) -> None:
+        """Wait until everything written so far is committed."""
+        await self._idle.wait()
+
+    async def close(self) -> None:
+        """Stop; what is not committed is dropped."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._thread.shutdown(wait=True)
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            for _ in range(_LINGER_TURNS):
+                await asyncio.sleep(0)
+            self._wake.clear()
+            group, self._open = self._open, Group()
+            try:
+                await self._commit(group)
+            except Exception as exc:
+                self._fail(group, exc)
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                self._succeed(group)
+
+    async def _commit(self, group: Group) -> None:
+        changes = group.merged()
+        if self._journal is not None:
+            sequence = await self._journal.append(changes)
+            changes[("meta", "journalSequence")] = b"%d" % sequence
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._database.apply, changes)
+        if self._observe is not None:
+            self._observe(len(changes))
+
+    def _succeed(self, group: Group) -> None:
+        if self.failure is not None:
+            self.failure = None
+            logger.info("store commits again")
+        for write in group.writes:
+            _call(write.then)
+        group.settled.set()
+        if not self._open.writes:
+            self._idle.set()
+
+    def _fail(self, group: Group, exc: Exception) -> None:
+        if self.failure is None:
+            logger.error("store cannot commit, trying again: %s", exc)
+        self.failure = exc
+        kept = self._sift(group.writes)
+        self._open.writes[:0] = kept
+        self._open.writes = self._sift(self._open.writes, undo=False)
+        for write in kept:
+            write.group = self._open
+        group.error = exc
+        group.settled.set()
+        self.write([Change("meta", "lastFailure", b'"%d"' % now_ms())])
+
+    def _sift(self, writes: list[Write], *, undo: bool = True) -> list[Write]:
+        """The writes that are kept after a failure; the others are told."""
+        kept = []
+        for write in writes:
+            if write.follows is not None and write.follows.refused:
+                write.refused = True
+            elif undo and write.undo is not None:
+                write.refused = True
+                _call(write.undo)
+            else:
+                kept.append(write)
+        return kept
+
+
+def _call(callback: Callback | None) -> None:
+    if callback is None:
+        return
+    try:
+        callback()
+    except Exception:
+        logger.exception("a callback of a commit failed")

@@ -1,0 +1,36 @@
+"""JSON as text in bytes: what goes in was checked, so that it can be copied without another look."""
+
+from __future__ import annotations
+
+import json
+
+from pydantic_core import from_json
+
+_DEEPEST = 150
+"""Levels of nesting that are accepted: the parser takes 200, and what is stored and sent wraps a few around."""
+
+_WRAPPING = 50
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def encode(value: object) -> bytes:
+    """A value as strict JSON text (RFC 8259).
+
+    Raises:
+        TypeError, ValueError, RecursionError: It holds something that JSON has no word for (an object, NaN, half a
+            surrogate pair), or is nested too deeply.
+    """
+    text = _encode(value).encode()
+    check_depth(text)
+    return text
+
+
+def check_depth(text: bytes) -> None:
+    """Raise ValueError when a valid JSON text is nested too deeply to be wrapped and read again."""
+    if text.count(b"[") + text.count(b"{") <= _DEEPEST:
+        return
+    try:
+        from_json(b"[" * _WRAPPING + text + b"]" * _WRAPPING)
+    except ValueError:
+        raise ValueError(f"it is nested deeper than {_DEEPEST} levels") from None

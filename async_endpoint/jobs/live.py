@@ -1,0 +1,329 @@
+"""The jobs that are alive: their newest version, the version everybody sees, and who waits for the next one.
+
+A change of a job goes through `LiveJobs.advance`: written to the store first, shown to anyone once that commit has
+succeeded. Waiters await an `asyncio.Event` per job; nothing here polls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..errors import JobNotFound
+from .clock import now_ms
+from .events import Event, JobLog, events_after, implied_events, transition_data
+from .feed import Feed, Transition
+from .model import Job, JobStatus
+from .records import job_change
+from .reporting import Reporting
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+
+    from .attempts import Attempt, Outcome
+    from .commits import Write
+    from .database import Change
+    from .metrics import Metrics
+    from .store import JobStore
+
+logger = logging.getLogger(__name__)
+
+_RECENT = 1000
+"""Ended jobs kept in memory; older and larger ones are one read of the store away."""
+
+_RECENT_BYTES = 16_384
+
+
+class Outbox(Protocol):
+    """Something that a job's transitions owe to others, written in the same transaction."""
+
+    def changes(self, job: Job, event: str) -> Sequence[Change]:
+        """What this transition owes."""
+
+    def committed(self, job: Job, event: str) -> None:
+        """It is in the store now: work it off."""
+
+
+class Entry:
+    """A job that is alive.
+
+    Attributes:
+        job: Its newest version.
+        published: Its newest committed version, which is what everybody sees; None until it is accepted.
+        accept: The commit of its acceptance, while that has not succeeded.
+        write: The commit of its newest version.
+        attempt: Who works on it.
+        ended: Set when its end is committed, or when nobody shall wait any longer.
+        news: Set when its log has something new.
+    """
+
+    __slots__ = ("accept", "attempt", "ended", "expiry", "job", "log", "news", "published", "write")
+
+    def __init__(self, job: Job, published: Job | None = None) -> None:
+        self.job = job
+        self.published = published
+        self.accept: Write | None = None
+        self.write: Write | None = None
+        self.attempt: Attempt | None = None
+        self.ended: asyncio.Event | None = None
+        self.news: asyncio.Event | None = None
+        self.log: JobLog | None = None
+        self.expiry: asyncio.TimerHandle | None = None
+
+    def subscribe(self) -> asyncio.Event:
+        """An event that is set at the next news."""
+        self.news = self.news or asyncio.Event()
+        return self.news
+
+    def wake(self, *, ended: bool) -> None:
+        """Tell the followers that there is news, and the waiters that their wait is over."""
+        if self.news is not None:
+            self.news.set()
+            self.news = None
+        if ended and self.ended is not None:
+            self.ended.set()
+
+    def cancel_expiry(self) -> None:
+        """It has started or ended, so it cannot expire any more."""
+        if self.expiry is not None:
+            self.expiry.cancel()
+            self.expiry = None
+
+
+class LiveJobs:
+    """Changes jobs, and shows what is committed.
+
+    Args:
+        store: Where changes go first.
+        metrics: What is counted.
+        outboxes: What transitions owe.
+    """
+
+    def __init__(self, store: JobStore, metrics: Metrics, outboxes: Iterable[Outbox]) -> None:
+        self.feed = Feed()
+        self.pending = 0
+        self.closed = False
+        self._store = store
+        self._metrics = metrics
+        self._outboxes = tuple(outboxes)
+        self._entries: dict[str, Entry] = {}
+        self._recent: dict[str, tuple[Job, float]] = {}
+        self._last_row = store.last_row()
+        self._reporting = Reporting(self.flush_reports)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(list(self._entries.values()))
+
+    def __getitem__(self, job_id: str) -> Entry:
+        return self._entries[job_id]
+
+    # --- who is alive ---
+
+    def add(self, entry: Entry) -> None:
+        """A job begins to live; nobody sees it before it is published."""
+        self._entries[entry.job.id] = entry
+        self.pending += entry.job.status is JobStatus.PENDING
+
+    def restore(self, job: Job) -> Entry:
+        """A job from the store lives on."""
+        entry = Entry(job, published=job)
+        entry.log = self._stored_log(job.id)
+        self.add(entry)
+        return entry
+
+    def forget(self, entry: Entry) -> None:
+        """A job was not accepted after all."""
+        if self._entries.pop(entry.job.id, None) is not None:
+            self.pending -= entry.job.status is JobStatus.PENDING
+            entry.cancel_expiry()
+
+    def find(self, job_id: str) -> Entry | None:
+        """The entry of a job that is alive and accepted."""
+        entry = self._entries.get(job_id)
+        return None if entry is None or entry.published is None else entry
+
+    def has(self, entry: Entry) -> bool:
+        """Whether the entry still lives."""
+        return self._entries.get(entry.job.id) is entry
+
+    def get(self, job_id: str) -> Job:
+        """A job as last committed; raises JobNotFound."""
+        entry = self.find(job_id)
+        if entry is not None and entry.published is not None:
+            return entry.published
+        recent = self._recent.get(job_id)
+        job = recent[0] if recent is not None else self._store.job(job_id)
+        if job is None:
+            raise JobNotFound
+        return job
+
+    def committed_at(self, job_id: str) -> float | None:
+        """When the end of a job that ended lately was committed, on the clock of the event loop."""
+        recent = self._recent.get(job_id)
+        return None if recent is None else recent[1]
+
+    def oldest_pending_age(self) -> float:
+        """How long the oldest pending job has been waiting, in seconds; 0 without one."""
+        pending = (entry.job for entry in self._entries.values() if entry.job.status is JobStatus.PENDING)
+        oldest = next(pending, None)
+        return 0.0 if oldest is None else max(0.0, (now_ms() - oldest.created_at) / 1000)
+
+    async def wait(self, job_id: str, timeout: float) -> Job:
+        """Wait until the job's end is committed, at most `timeout` seconds, and return it as it stands then."""
+        entry = self.find(job_id)
+        if entry is not None and timeout > 0 and not self.closed:
+            entry.ended = entry.ended or asyncio.Event()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await entry.ended.wait()
+        return self.get(job_id)
+
+    def events(self, job_id: str, after: int) -> list[Event]:
+        """The job's committed events with higher ids than `after`."""
+        entry = self.find(job_id)
+        log = entry.log if entry is not None else self._stored_log(job_id)
+        return events_after(self.get(job_id), log, after)
+
+    async def follow(self, job_id: str, after: int) -> AsyncIterator[Event]:
+        """The job's events with higher ids than `after`, as they are committed, until its terminal one."""
+        while True:
+            entry = self.find(job_id)
+            news = None if entry is None else entry.subscribe()
+            for event in self.events(job_id, after):
+                after = event.id
+                yield event
+            if news is None or self.closed:
+                return
+            await news.wait()
+
+    def close(self) -> None:
+        """Nobody waits any longer: every wait and every stream ends now."""
+        self.closed = True
+        for entry in self._entries.values():
+            entry.wake(ended=True)
+        self.feed.close()
+
+    def _stored_log(self, job_id: str) -> JobLog | None:
+        return JobLog.load(job_id, self._store.scan("events", job_id + "/"))
+
+    # --- change, commit, show ---
+
+    def created(self, job: Job) -> list[Change]:
+        """What the acceptance of a job writes."""
+        return self._changes(job, "created")
+
+    def advance(
+        self, entry: Entry, job: Job, event: str, then: Callable[[], None] | None = None, **details: Any
+    ) -> None:
+        """Make this the job's newest version; once it is committed everybody sees it, and `then` is called."""
+        before, entry.job = entry.job, job
+        self.pending += (job.status is JobStatus.PENDING) - (before.status is JobStatus.PENDING)
+        if entry.log is None and event == "retrying":
+            entry.log = JobLog(job.id, implied_events(before))
+        changes = self._changes(job, event)
+        last_id = 0
+        if entry.log is not None:
+            if not job.terminal:
+                entry.log.append(event, transition_data(job, now_ms(), **details))
+            changes += entry.log.changes()
+            last_id = entry.log.last_id
+        show = partial(self.publish, entry, job, event, last_id, then)
+        entry.write = self._store.write(changes, show, follows=entry.accept)
+
+    def end(self, entry: Entry, outcome: Outcome) -> None:
+        """Give a job its terminal status, and the number of its row."""
+        entry.cancel_expiry()
+        self._last_row += 1
+        job = entry.job.evolve(
+            status=outcome.status,
+            finished_at=max(now_ms(), entry.job.created_at),
+            result=outcome.result,
+            error=outcome.error,
+            error_code=outcome.code,
+            next_attempt_at=None,
+            row=self._last_row,
+        )
+        self.advance(entry, job, job.status)
+
+    def publish(
+        self, entry: Entry, job: Job, event: str, last_id: int = 0, then: Callable[[], None] | None = None
+    ) -> None:
+        """A version of the job is committed: from now on it is what everybody sees."""
+        entry.published = job
+        if entry.log is not None:
+            entry.log.show(last_id)
+        if job.terminal:
+            self._remember(job)
+            del self._entries[job.id]
+        entry.wake(ended=job.terminal)
+        self._tell(job, event)
+        if then is not None:
+            then()
+
+    def _changes(self, job: Job, event: str) -> list[Change]:
+        changes = [job_change(job)]
+        for outbox in self._outboxes:
+            changes += outbox.changes(job, event)
+        return changes
+
+    def _remember(self, job: Job) -> None:
+        if len(job.result or b"") + len(job.task) <= _RECENT_BYTES:
+            self._recent[job.id] = (job, asyncio.get_running_loop().time())
+            if len(self._recent) > _RECENT:
+                del self._recent[next(iter(self._recent))]
+
+    def _tell(self, job: Job, event: str) -> None:
+        self._metrics.jobs[job.status, job.type] += 1
+        for outbox in self._outboxes:
+            outbox.committed(job, event)
+        if self.feed:
+            self.feed.publish(Transition(event, transition_data(job, now_ms())))
+        since = job.started_at if job.terminal and job.started_at is not None else job.created_at
+        logger.info(
+            "job=%s type=%s event=%s status=%s attempt=%d ms=%d",
+            job.id,
+            job.type,
+            event,
+            job.status,
+            job.attempt,
+            max(0, (job.finished_at or now_ms()) - since),
+        )
+
+    # --- what handlers tell ---
+
+    def progress(self, job_id: str, fraction: float | None, message: str | None) -> None:
+        """How far a running job is; from any thread."""
+        self._reporting.progress(job_id, fraction, message)
+
+    def log(self, job_id: str, level: str, message: str) -> None:
+        """A line of a running job's log; from any thread."""
+        self._reporting.log(job_id, level, message)
+
+    def put(self, job_id: str, changes: Iterable[Change]) -> None:
+        """Something a running job stores; committed with its end at the latest."""
+        entry = self._entries.get(job_id)
+        if entry is not None and not entry.job.terminal:
+            self._store.write(changes, follows=entry.accept)
+
+    def flush_reports(self, job_id: str) -> None:
+        """Write what a running job has told since the last flush."""
+        reports, progress = self._reporting.take(job_id)
+        entry = self._entries.get(job_id)
+        if not reports or entry is None or entry.job.status is not JobStatus.RUNNING:
+            return
+        entry.log = entry.log or JobLog(job_id, implied_events(entry.job))
+        for report in reports:
+            entry.log.append(report.name, report.data)
+        entry.job = entry.job.evolve(progress=progress or entry.job.progress)
+        show = partial(self._show_reports, entry, entry.job, entry.log.last_id)
+        self._store.write(entry.log.changes(), show, follows=entry.accept)
+
+    def _show_reports(self, entry: Entry, job: Job, last_id: int) -> None:
+        if entry.log is not None:
+            entry.log.show(last_id)
+        if entry.published is not None and entry.published.rank == job.rank:
+            entry.published = entry.published.evolve(progress=job.progress)
+        entry.wake(ended=False)

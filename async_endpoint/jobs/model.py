@@ -1,0 +1,220 @@
+"""The job: what a client submitted, and its life until now."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic_core import from_json
+
+from .clock import iso
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_ERROR_CHARS = 10_000
+"""An error text is cut after this many characters."""
+
+
+class JobStatus(StrEnum):
+    """Where a job stands; `pending → running → completed | failed | cancelled`."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ACTIVE_STATUSES = frozenset({JobStatus.PENDING, JobStatus.RUNNING})
+TERMINAL_STATUSES = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
+
+Milliseconds = Annotated[int, Field(ge=0, le=10 * 365 * 86_400_000)]
+"""A duration from the outside, at most ten years."""
+
+
+class Model(BaseModel):
+    """JSON from the outside: camelCase, nothing unknown, nothing converted (`"5"` is no number)."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", frozen=True, strict=True, allow_inf_nan=False
+    )
+
+
+class RetryOptions(Model):
+    """How often a job is tried and how long the gaps are: exponential backoff with full jitter."""
+
+    max_attempts: Annotated[int, Field(ge=1, le=20, description="Attempts in all.")] = 1
+    initial_delay_ms: Annotated[Milliseconds, Field(description="Longest gap after the first attempt.")] = (
+        1000
+    )
+    factor: Annotated[float, Field(ge=1, le=100, description="By what the gap grows each time.")] = 2
+    max_delay_ms: Annotated[Milliseconds, Field(description="No gap is longer.")] = 60_000
+
+
+class WebhookOptions(Model):
+    """One receiver that is told about the job."""
+
+    url: Annotated[str, Field(min_length=1, max_length=2000, description="Where to POST.")]
+    events: Annotated[
+        tuple[str, ...] | None,
+        Field(max_length=20, description="Which events to send; the terminal ones when absent."),
+    ] = None
+    secret: Annotated[
+        str | None, Field(max_length=200, description="Signs deliveries (Standard Webhooks, `whsec_…`).")
+    ] = None
+    headers: Annotated[
+        dict[str, str] | None, Field(max_length=20, description="Further headers of each delivery.")
+    ] = None
+
+
+class JobOptions(Model):
+    """What a client may ask about the way its job is run; the same for every task type."""
+
+    timeout_ms: Annotated[
+        Milliseconds | None, Field(ge=1, description="Ends an attempt that runs longer.")
+    ] = None
+    retry: Annotated[RetryOptions, Field(description="When and how often to try again.")] = RetryOptions()
+    priority: Annotated[int, Field(ge=-100, le=100, description="Higher starts first.")] = 0
+    delay_ms: Annotated[Milliseconds | None, Field(description="Not to be started before this delay.")] = None
+    start_at: Annotated[AwareDatetime | None, Field(description="Not to be started before this time.")] = None
+    expire_ms: Annotated[
+        Milliseconds | None, Field(ge=1, description="Gives up if it has not started by then.")
+    ] = None
+    concurrency_key: Annotated[
+        str | None,
+        Field(min_length=1, max_length=200, description="Jobs of one key share `concurrencyLimit`."),
+    ] = None
+    concurrency_limit: Annotated[
+        int | None, Field(ge=1, le=1000, description="At most this many of the key run at once [1].")
+    ] = None
+    webhooks: Annotated[
+        tuple[WebhookOptions, ...], Field(max_length=5, description="Receivers that are told about the job.")
+    ] = ()
+
+    @model_validator(mode="after")
+    def _check_pairs(self) -> Self:
+        if self.delay_ms is not None and self.start_at is not None:
+            raise ValueError("give delayMs or startAt, not both")
+        if self.concurrency_limit is not None and self.concurrency_key is None:
+            raise ValueError("concurrencyLimit needs a concurrencyKey")
+        return self
+
+
+DEFAULT_OPTIONS = JobOptions()
+
+
+class Job(NamedTuple):
+    """One accepted task and its life, never changed in place. Times are integer milliseconds since the epoch.
+
+    `task`, `shown_task` and `result` are JSON text: they are made once and copied from then on.
+
+    Attributes:
+        id: UUIDv7 text; ids sort by creation.
+        type: The task type, which names the handler.
+        task: The task as submitted.
+        shown_task: The task with secrets masked, where it has any.
+        interruptions: How often the process ended while the job ran.
+        row: The number of its dataset row, counted by order of ending; set with the terminal status.
+        idempotency: The scoped idempotency key that the job was submitted with.
+        notes: What the way of submission keeps with the job and shows in its own terms: JSON, never in a snapshot.
+    """
+
+    id: str
+    type: str
+    task: bytes
+    created_at: int
+    options: JobOptions = DEFAULT_OPTIONS
+    shown_task: bytes | None = None
+    status: JobStatus = JobStatus.PENDING
+    attempt: int = 1
+    started_at: int | None = None
+    finished_at: int | None = None
+    result: bytes | None = None
+    error: str | None = None
+    error_code: str | None = None
+    progress: bytes | None = None
+    next_attempt_at: int | None = None
+    replay_of: str | None = None
+    interruptions: int = 0
+    cancel_requested: bool = False
+    row: int | None = None
+    idempotency: str | None = None
+    notes: Mapping[str, Any] | None = None
+
+    def evolve(self, **changes: Any) -> Job:
+        """A copy with these attributes changed."""
+        return self._replace(**changes)
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended."""
+        return self.finished_at is not None
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """(attempt, how far within it): never decreases over a job's life."""
+        return self.attempt, 0 if self.status is JobStatus.PENDING else 1 if self.finished_at is None else 2
+
+    def row_json(self) -> bytes:
+        """The job's dataset row: the first ten members of its snapshot."""
+        return b"%b}" % self._first_ten()
+
+    def snapshot_json(self, queue_position: int | None = None) -> bytes:
+        """The job as clients see it."""
+        parts = [self._first_ten()]
+        if self.progress is not None:
+            parts.append(b',"progress":%b' % self.progress)
+        if queue_position is not None:
+            parts.append(b',"queuePosition":%d' % queue_position)
+        if self.next_attempt_at is not None:
+            parts.append(b',"nextAttemptAt":%b' % _time(self.next_attempt_at))
+        if self.replay_of is not None:
+            parts.append(b',"replayOf":"%b"' % self.replay_of.encode())
+        parts.append(b"}")
+        return b"".join(parts)
+
+    def _first_ten(self) -> bytes:
+        return (
+            b'{"jobId":"%b","status":"%b","task":%b,"result":%b,"error":%b,"errorCode":%b,'
+            b'"attempt":%d,"createdAt":%b,"startedAt":%b,"finishedAt":%b'
+        ) % (
+            self.id.encode(),
+            self.status.encode(),
+            self.shown_task or self.task,
+            self.result or b"null",
+            _text(self.error),
+            _text(self.error_code),
+            self.attempt,
+            _time(self.created_at),
+            _time(self.started_at),
+            _time(self.finished_at),
+        )
+
+
+def parse_options(task: dict[str, Any]) -> JobOptions:
+    """The options of a task that was validated before."""
+    options = task.get("options")
+    return JobOptions.model_validate_json(json.dumps(options)) if options else DEFAULT_OPTIONS
+
+
+def parse_task(job: Job) -> dict[str, Any]:
+    """The task as submitted."""
+    task: dict[str, Any] = from_json(job.task)
+    return task
+
+
+def clean_error(text: str) -> str:
+    """An error text that fits into JSON and into a row."""
+    return text.encode("utf-8", "replace").decode()[:MAX_ERROR_CHARS]
+
+
+def _time(at: int | None) -> bytes:
+    return b"null" if at is None else b'"%b"' % iso(at).encode()
+
+
+def _text(value: str | None) -> bytes:
+    return b"null" if value is None else json.dumps(value, ensure_ascii=False).encode()

@@ -1,0 +1,1 @@
+"""The HTTP face: parses and validates requests, asks the registry, writes answers."""

@@ -1,0 +1,169 @@
+"""The OpenAPI 3.1 document, made from the route table and the models that validate."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from pydantic.json_schema import models_json_schema
+
+from .. import __version__
+from ..jobs.model import JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ..handlers.tasktype import TaskType
+    from .routes import Route
+
+_TEMPLATE = "#/components/schemas/{model}"
+_TIME: dict[str, Any] = {"type": ["string", "null"], "format": "date-time"}
+_TEXT: dict[str, Any] = {"type": ["string", "null"]}
+_LINKS = {name: {"type": "string"} for name in ("getUrl", "waitUrl", "eventsUrl", "cancelUrl")}
+_JOB_ID = {"type": "string", "format": "uuid"}
+
+
+def _object(required: Iterable[str], **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": list(required), "properties": properties}
+
+
+_RECEIPT = _object(
+    ("jobId", "status", *_LINKS), jobId=_JOB_ID, status={"$ref": "#/components/schemas/Status"}, **_LINKS
+)
+_SNAPSHOT = _object(
+    (
+        "jobId",
+        "status",
+        "task",
+        "result",
+        "error",
+        "errorCode",
+        "attempt",
+        "createdAt",
+        "startedAt",
+        "finishedAt",
+    ),
+    jobId=_JOB_ID,
+    status={"$ref": "#/components/schemas/Status"},
+    task={"type": "object", "description": "What was submitted, with secrets masked."},
+    result={"description": "What the handler returned; null until then."},
+    error=_TEXT,
+    errorCode=_TEXT,
+    attempt={"type": "integer", "minimum": 1},
+    createdAt={"type": "string", "format": "date-time"},
+    startedAt=_TIME,
+    finishedAt=_TIME,
+    progress=_object((), fraction={"type": ["number", "null"]}, message=_TEXT),
+    queuePosition={"type": "integer", "minimum": 1, "description": "An estimate."},
+    nextAttemptAt={"type": "string", "format": "date-time"},
+    replayOf=_JOB_ID,
+)
+_PROBLEM = _object(
+    ("type", "title", "status", "detail", "code", "error"),
+    type={"type": "string"},
+    title={"type": "string"},
+    status={"type": "integer"},
+    detail={"type": "string"},
+    code={"type": "string"},
+    error={"type": "string"},
+    errors={
+        "type": "array",
+        "items": _object(("path", "message"), path={"type": "string"}, message={"type": "string"}),
+    },
+)
+_SCHEMAS: dict[str, Any] = {
+    "Status": {"type": "string", "enum": list(JobStatus)},
+    "Receipt": _RECEIPT,
+    "Receipts": _object(("jobs",), jobs={"type": "array", "items": {"$ref": "#/components/schemas/Receipt"}}),
+    "Snapshot": _SNAPSHOT,
+    "Page": _object(
+        ("items", "nextCursor"),
+        items={"type": "array", "items": {"$ref": "#/components/schemas/Snapshot"}},
+        nextCursor=_TEXT,
+    ),
+    "Problem": _PROBLEM,
+    "Health": _object(
+        ("ok", "service", "version", "activeTasks", "queued", "draining"),
+        ok={"const": True},
+        service={"type": "string"},
+        version={"type": "string"},
+        activeTasks={"type": "integer"},
+        queued={"type": "integer"},
+        draining={"type": "boolean"},
+    ),
+    "Ready": _object(("ready",), ready={"const": True}),
+    "Discovery": _object(
+        ("service", "version", "routes", "taskTypes", "presets"),
+        service={"type": "string"},
+        version={"type": "string"},
+        containerUrl={"type": "string"},
+        routes={"type": "array", "items": {"type": "object"}},
+        taskTypes={"type": "array", "items": {"type": "string"}},
+        presets={"type": "array", "items": {"type": "string"}},
+    ),
+    "Document": {"type": "object", "description": "An OpenAPI document."},
+}
+
+
+def document(routes: Iterable[Route], types: Mapping[str, TaskType]) -> dict[str, Any]:
+    """The document for these routes and task types; it depends on code alone."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "async-endpoint",
+            "version": __version__,
+            "description": "Submit a task and get a job id at once; poll, wait, follow its events or be called back.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": {**_task_schemas(types), **_SCHEMAS},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "apiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+                "token": {"type": "apiKey", "in": "query", "name": "token"},
+            },
+        },
+    }
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    names = re.findall(r"{(\w+)}", route.path)
+    parameters = [{"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names]
+    operation: dict[str, Any] = {
+        "operationId": route.name,
+        "summary": route.summary,
+        "parameters": [*parameters, *route.parameters],
+        "responses": {
+            **{str(status): _response(answer) for status, answer in sorted(route.answers.items())},
+            "default": _response("What went wrong."),
+        },
+        "security": [] if route.open is not None else [{"bearer": []}, {"apiKey": []}, {"token": []}],
+    }
+    if route.body is not None:
+        operation["requestBody"] = route.body
+    return operation
+
+
+def _response(answer: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(answer, str):
+        return answer
+    problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    return {"description": answer, "content": {"application/problem+json": problem}}
+
+
+def _task_schemas(types: Mapping[str, TaskType]) -> dict[str, Any]:
+    """`Task`: one of the task models, told apart by `type`."""
+    models = {name: types[name].model for name in sorted(types)}
+    references, definitions = models_json_schema(
+        [(model, "validation") for model in models.values()], ref_template=_TEMPLATE
+    )
+    schemas = dict(definitions.get("$defs", {}))
+    choices = [references[model, "validation"] for model in models.values()]
+    schemas["Task"] = {"anyOf": choices, "description": "`type` says which; echo when it is absent."}
+    for name, model in models.items():
+        if name != "echo":
+            schemas[model.__name__].setdefault("required", []).append("type")
+    return schemas

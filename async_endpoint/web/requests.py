@@ -1,0 +1,164 @@
+"""Reads requests strictly: whatever is wrong with one becomes a ServiceError, never a 500."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from aiohttp import web
+from pydantic_core import from_json
+
+from ..errors import BadRequest, BodyTooLarge, BodyTooSlow, UnsupportedMediaType
+from ..jobs.clock import from_datetime
+from ..jobs.jsontext import check_depth
+
+BODY_SECONDS = 30.0
+"""How long a body may take to arrive."""
+
+_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,255}")
+_NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
+_UNICODE = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+
+
+async def read_body(request: web.Request) -> bytes:
+    """The whole body, decompressed, at most `maxBodyBytes` long."""
+    try:
+        if request.content.is_eof():
+            return await request.read()
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except TimeoutError:
+        raise BodyTooSlow from None
+    except web.HTTPRequestEntityTooLarge:
+        raise BodyTooLarge from None
+    except web.RequestPayloadError as exc:
+        raise BadRequest(f"The body cannot be read: {exc}.") from None
+
+
+async def read_json(request: web.Request) -> Any:
+    """The body as JSON (RFC 8259: UTF-8, no NaN)."""
+    _check_type(request, is_json=_is_json(request.content_type))
+    body = await read_body(request)
+    if not body.strip():
+        raise BadRequest("The body is empty; send a JSON object.")
+    return parse_json(body)
+
+
+async def read_optional_json(request: web.Request) -> Any:
+    """The body as JSON; None when there is none."""
+    return await read_json(request) if request.body_exists and await read_body(request) else None
+
+
+async def read_json_list(request: web.Request) -> list[Any]:
+    """The body as a JSON array, or as one JSON text a line (`application/x-ndjson`)."""
+    is_lines = request.content_type in _NDJSON
+    _check_type(request, is_json=is_lines or _is_json(request.content_type))
+    body = await read_body(request)
+    if is_lines:
+        lines = [line for line in body.split(b"\n") if line.strip()]
+        return [parse_json(line, f"line {number}") for number, line in enumerate(lines, 1)]
+    values = parse_json(body)
+    if not isinstance(values, list):
+        raise BadRequest(
+            "The body must be a JSON array of tasks, or one task a line as application/x-ndjson."
+        )
+    return values
+
+
+def parse_json(text: bytes, where: str = "The body") -> Any:
+    """Strict JSON."""
+    try:
+        value = from_json(text, allow_inf_nan=False)
+        check_depth(text)
+    except ValueError as exc:
+        raise BadRequest(f"{where} is not valid JSON: {exc}.") from None
+    return value
+
+
+def _is_json(content_type: str) -> bool:
+    return content_type == "application/json" or content_type.endswith("+json")
+
+
+def _check_type(request: web.Request, *, is_json: bool) -> None:
+    if not is_json:
+        raise UnsupportedMediaType
+    if (request.charset or "utf-8").lower() not in _UNICODE:
+        raise BadRequest("The body must be UTF-8; leave the charset out of Content-Type.")
+
+
+# --- query and headers ---
+
+
+def query(request: web.Request, name: str) -> str | None:
+    """A query parameter; of several with this name the first."""
+    return request.query.get(name) if request.rel_url.raw_query_string else None
+
+
+def integer(request: web.Request, name: str, least: int, most: int) -> int | None:
+    """A query parameter as a whole number within bounds."""
+    text = query(request, name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"-?[0-9]{1,18}", text) or not least <= int(text) <= most:
+        raise BadRequest(f"{name} must be a whole number from {least} to {most}, not {text[:50]!r}.")
+    return int(text)
+
+
+def time_of(request: web.Request, name: str) -> int | None:
+    """A query parameter as an ISO 8601 time, in milliseconds since the epoch; UTC where it names no zone."""
+    text = query(request, name)
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+        return from_datetime(
+            at if at.tzinfo is not None else datetime.fromisoformat(f"{at.isoformat()}+00:00")
+        )
+    except (ValueError, OverflowError):
+        example = "2026-01-02T03:04:05Z"
+        raise BadRequest(f"{name} must be an ISO 8601 time such as {example}, not {text[:50]!r}.") from None
+
+
+def milliseconds(value: object, name: str) -> float:
+    """A duration from a query or a body."""
+    if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?", value):
+        value = float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return value
+    raise BadRequest(f"{name} must be a number of milliseconds, not {str(value)[:50]!r}.")
+
+
+def idempotency_key(request: web.Request) -> str | None:
+    """The Idempotency-Key header."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not _VISIBLE_ASCII.fullmatch(key):
+        raise BadRequest("Idempotency-Key must have 1 to 255 visible ASCII characters.")
+    return key
+
+
+class Preferences(NamedTuple):
+    """What a Prefer header asks for (RFC 7240); `wait` in seconds."""
+
+    respond_async: bool = False
+    wait: int | None = None
+
+    def applied(self) -> dict[str, str]:
+        """The header that says that they were honoured."""
+        names = ["respond-async"] * self.respond_async + [f"wait={self.wait}"] * (self.wait is not None)
+        return {"Preference-Applied": ", ".join(names)} if names else {}
+
+
+def preferences(request: web.Request) -> Preferences:
+    """The preferences that are understood; others are ignored, and of two alike the first counts (RFC 7240 §2)."""
+    if "Prefer" not in request.headers:
+        return Preferences()
+    found: dict[str, str] = {}
+    for part in ",".join(request.headers.getall("Prefer")).split(","):
+        name, _, value = part.split(";")[0].partition("=")
+        found.setdefault(name.strip().lower(), value.strip().strip('"'))
+    wait = found.get("wait", "")
+    seconds = int(wait) if re.fullmatch(r"[0-9]{1,9}", wait) else None
+    return Preferences("respond-async" in found, seconds)

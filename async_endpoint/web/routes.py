@@ -1,0 +1,83 @@
+"""The routes as data: what aiohttp serves, `GET /` lists, OpenAPI describes and the README's table shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from ..errors import ServiceError
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler
+
+ErrorAnswer = Callable[[web.Request, ServiceError], web.StreamResponse]
+Openness = Callable[[web.Request], bool]
+
+
+def always(_: web.Request) -> bool:
+    """Open to everybody."""
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One method of one path.
+
+    Attributes:
+        summary: What it does, in one line.
+        answers: What each status means; the value is a description or an OpenAPI response.
+        parameters: OpenAPI parameter objects beside those of the path.
+        body: An OpenAPI request body object.
+        open: For which requests no credentials are needed.
+        name: The operation's id for programs.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    name: str
+    summary: str
+    answers: Mapping[int, str | Mapping[str, Any]]
+    parameters: tuple[Mapping[str, Any], ...] = ()
+    body: Mapping[str, Any] | None = None
+    open: Openness | None = None
+
+
+@dataclass(slots=True)
+class Routes:
+    """All routes, and how errors are written under a path prefix."""
+
+    routes: list[Route]
+    error_forms: dict[str, ErrorAnswer]
+    default_form: ErrorAnswer
+    _open: dict[tuple[str, str], Openness] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._open = {
+            (route.method, route.path): route.open for route in self.routes if route.open is not None
+        }
+
+    def definitions(self) -> Iterable[web.RouteDef]:
+        """For `Application.add_routes`; a GET answers HEAD too."""
+        return [web.route(route.method, route.path, route.handler) for route in self.routes] + [
+            web.route("HEAD", route.path, route.handler) for route in self.routes if route.method == "GET"
+        ]
+
+    def is_open(self, request: web.Request) -> bool:
+        """Whether this request needs no credentials."""
+        resource = request.match_info.route.resource
+        if resource is None:
+            return False
+        method = "GET" if request.method == "HEAD" else request.method
+        openness = self._open.get((method, resource.canonical))
+        return openness is not None and openness(request)
+
+    def error_answer(self, request: web.Request, error: ServiceError) -> web.StreamResponse:
+        """An error in the form that the request's path speaks."""
+        for prefix, form in self.error_forms.items():
+            if request.path.startswith(prefix):
+                return form(request, error)
+        return self.default_form(request, error)
