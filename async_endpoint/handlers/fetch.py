@@ -131,7 +131,9 @@ def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     """Headers by lower-case name; repeated ones are joined by commas, Set-Cookie by line breaks."""
     headers: dict[str, str] = {}
     for name, value in response.headers.items():
-        key, value = name.lower(), value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        key = name.lower()
+        if not value.isascii():
+            value = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         joint = "\n" if key == "set-cookie" else ", "
         headers[key] = f"{headers[key]}{joint}{value}" if key in headers else value
     return headers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def _is_text(content_type: str) -> bool:
     )
 
 
+@lru_cache(maxsize=64)
 def _codec(charset: str | None) -> str:
     """The codec of a charset; UTF-8, without its byte order mark, if there is none."""
     try:
@@ -141,10 +143,11 @@ def _is_utf8(body: Body) -> bool:
 
 
 def _text(body: Body, codec: str) -> Shown:
-    # A character that the end of what was kept has cut must not become a replacement character.
-    text = codecs.getincrementaldecoder(codec)("replace").decode(body.start, final=_is_whole(body))
-    cut = len(text) > MAX_SHOWN_CHARS
-    return Shown(text[:MAX_SHOWN_CHARS] if cut else text, "text", cut or not _is_whole(body))
+    text = body.start.decode(codec, "replace")
+    if not _is_whole(body):
+        # What the end of the kept bytes has cut in two is no character, not even a replacement.
+        return Shown(text.rstrip("\ufffd")[:MAX_SHOWN_CHARS], "text", truncated=True)
+    return Shown(text[:MAX_SHOWN_CHARS], "text", len(text) > MAX_SHOWN_CHARS)
 
 
 def _base64(body: Body) -> Shown:
