@@ -31,6 +31,7 @@ from .web.apify_api.default_storages import local_storages
 from .web.app import build_app
 from .web.backend import Backend
 from .web.middlewares import AccessLogger
+from .web.presets import Presets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,12 +55,14 @@ class Service:
         self._environment = environment
         self._hurry = asyncio.Event()
         self._catalog: Catalog = load_catalog(environment.handler_modules, settings)
+        self._presets = Presets(settings.presets, self._catalog.parse, self._catalog.takes_payload)
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Come up: listen first, be ready last."""
         raise_open_file_limit()
         self._backend = Backend(self._settings, self._environment, self._catalog, Metrics())
+        self._backend.presets = self._presets
         self._runner = web.AppRunner(
             build_app(self._backend),
             access_log_class=AccessLogger,

@@ -62,6 +62,10 @@ class Catalog:
         shown = masked(task)
         return Task(task_type.name, text, None if shown is None else encode(shown), options)
 
+    def takes_payload(self, name: str) -> bool:
+        """Whether a task type has a parameter `payload`."""
+        return name in self.types and "payload" in self.types[name].model.model_fields
+
     def digest(self, tasks: Iterable[Task]) -> str:
         """What stands for tasks that mean the same, whatever their spelling."""
         digest = hashlib.sha256()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..jobs.store import JobStore
     from ..settings import Settings
     from .apify_api.default_storages import DefaultStorages
+    from .presets import Presets
 
 
 @dataclass(slots=True)
@@ -33,6 +34,7 @@ class Backend:
     environment: Environment
     catalog: Catalog
     metrics: Metrics
+    presets: Presets = field(init=False)
     store: JobStore = field(init=False)
     registry: JobRegistry = field(init=False)
     storages: DefaultStorages = field(init=False)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from async_endpoint.errors import ServiceError
+    from collections.abc import Mapping
+
+    from ...errors import ServiceError
 
 TYPES_BY_STATUS = {
     400: "invalid-request",
@@ -27,12 +29,22 @@ TYPES_BY_STATUS = {
 
 
 class ApiError(Exception):
-    """A request to the Apify-compatible API that is refused; becomes the platform's error body."""
+    """A request to the Apify-compatible API that is refused; becomes the platform's error body.
 
-    def __init__(self, status: int, error_type: str, message: str) -> None:
+    Args:
+        status: The HTTP status.
+        error_type: One of the published schema ErrorType.
+        message: What was wrong, for a person.
+        headers: Further headers of the answer.
+    """
+
+    def __init__(
+        self, status: int, error_type: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.type = error_type
+        self.headers = dict(headers or {})
 
 
 def not_found(what: str) -> ApiError:
@@ -43,7 +55,7 @@ def not_found(what: str) -> ApiError:
 def as_api_error(error: ServiceError) -> ApiError:
     """The same refusal in the platform's words."""
     fallback = "internal-server-error" if error.status >= 500 else "invalid-request"
-    return ApiError(error.status, TYPES_BY_STATUS.get(error.status, fallback), str(error))
+    return ApiError(error.status, TYPES_BY_STATUS.get(error.status, fallback), str(error), error.headers)
 
 
 def error_body(error_type: str, message: str) -> dict[str, dict[str, str]]:

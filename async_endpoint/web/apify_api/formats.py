@@ -146,21 +146,27 @@ def _html_row(cells: Iterable[Any], tag: str) -> str:
 
 
 class SheetWriter(Table):
-    """One Excel worksheet. Rows go to a temporary file as they come; `end` gives its bytes."""
+    """One Excel worksheet. Rows go to temporary files as they come; `end` gives the bytes of the whole."""
 
     content_type: ClassVar[str] = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
     def __init__(self) -> None:
         super().__init__()
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
-        self._book = xlsxwriter.Workbook(self._file, {"constant_memory": True})
-        self._sheet = self._book.add_worksheet("Data")
+        self._book: xlsxwriter.Workbook | None = None
+        self._sheet: Any = None
         self._next_row = 0
+
+    def _open(self) -> xlsxwriter.Workbook:
+        if self._book is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - goes with this writer
+            self._book = xlsxwriter.Workbook(self._file, {"constant_memory": True})
+            self._sheet = self._book.add_worksheet("Data")
+            self._write(self.columns)
+        return self._book
 
     def page(self, items: Iterable[Any]) -> bytes:
         """Write the next rows; an Excel file cannot be sent before it is complete."""
-        if self._next_row == 0:
-            self._write(self.columns)
+        self._open()
         for row in self.rows(items):
             self._write(row)
         return b""
@@ -183,8 +189,7 @@ class SheetWriter(Table):
 
     def end(self) -> Iterator[bytes]:
         """Complete the file and give it piece by piece."""
-        self.page(())
-        self._book.close()
+        self._open().close()
         self._file.seek(0)
         while piece := self._file.read(64 * 1024):
             yield piece

@@ -1,0 +1,136 @@
+"""Datasets: what there is of them, and their items in every format."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from aiohttp import web
+
+from ...jobs.clock import iso, now_ms
+from ..backend import BACKEND
+from .answers import HARMLESS, data_response, link
+from .errors import ApiError
+from .formats import Table, Writer, make_writer, opening
+from .items import ItemQuery, parse_bool
+from .models import Dataset
+from .run_model import run_id
+from .run_storages import RunDataset
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ...jobs.model import Job
+    from ..backend import Backend
+
+
+class Items(Protocol):
+    """A dataset's items, in the order in which they were stored."""
+
+    async def count(self) -> int:
+        """How many there are."""
+
+    async def count_clean(self) -> int:
+        """How many are left when hidden fields and then empty items are skipped."""
+
+    def pages(self, offset: int, limit: int, *, desc: bool) -> AsyncIterator[list[Any]]:
+        """Some of them, a page at a time."""
+
+
+class Source(NamedTuple):
+    """One dataset: its id, its items, and the run that it belongs to."""
+
+    id: str
+    items: Items
+    job: Job | None = None
+
+
+def of_job(backend: Backend, job: Job) -> Source:
+    """The dataset of a run."""
+    return Source(run_id(job), RunDataset(backend.store, job), job)
+
+
+async def describe(request: web.Request, source: Source) -> web.Response:
+    """The dataset itself; one of no run is as old as the service."""
+    backend, job = request.app[BACKEND], source.job
+    changed = iso(now_ms() if job is None else job.finished_at or job.created_at)
+    dataset = Dataset(
+        id=source.id,
+        created_at=iso(backend.started_at if job is None else job.created_at),
+        modified_at=changed,
+        accessed_at=changed,
+        item_count=await source.items.count(),
+        clean_item_count=await source.items.count_clean(),
+        act_id=None if job is None else job.type,
+        act_run_id=None if job is None else run_id(job),
+        console_url=link(backend, "datasets", source.id),
+        items_public_url=link(backend, "datasets", source.id, "items"),
+    )
+    return data_response(dataset.body())
+
+
+class Export(NamedTuple):
+    """What a request wants of items: which, and written by what. A writer serves one answer."""
+
+    query: ItemQuery
+    format: str
+    writer: Writer
+
+
+def parse_export(request: web.Request, dataset_id: str) -> Export:
+    """Read the query parameters.
+
+    Raises:
+        ApiError: 400 for one that is not valid.
+    """
+    query = ItemQuery.parse(request.query)
+    if request.query.get("view"):
+        raise ApiError(400, "requested-dataset-view-does-not-exist", "This dataset has no such view.")
+    address = link(request.app[BACKEND], "datasets", dataset_id, "items")
+    return Export(query, *make_writer(request.query, dataset_id, address))
+
+
+async def send_items(request: web.Request, source: Source, status: int = 200) -> web.StreamResponse:
+    """The items that the query asks for, written as they are read.
+
+    Raises:
+        ApiError: 400 for a parameter that is not valid.
+    """
+    export = parse_export(request, source.id)
+    headers = _headers(request, source.id, export, await source.items.count())
+    response = web.StreamResponse(status=status, headers=headers)
+    await response.prepare(request)
+    if request.method != "HEAD":
+        await response.write(opening(request.query, export.format))
+        await _write(response, source.items, export)
+    await response.write_eof()
+    return response
+
+
+def _headers(request: web.Request, dataset_id: str, export: Export, total: int) -> dict[str, str]:
+    query = export.query
+    headers = {
+        "Content-Type": export.writer.content_type,
+        **HARMLESS,
+        "X-Apify-Pagination-Total": str(total),
+        "X-Apify-Pagination-Offset": str(query.offset),
+        "X-Apify-Pagination-Count": str(max(0, min(total - query.offset, query.page_limit))),
+        "X-Apify-Pagination-Limit": str(query.reported_limit),
+        "X-Apify-Pagination-Desc": "true" if query.desc else "false",
+    }
+    if parse_bool(request.query, "attachment"):
+        headers["Content-Disposition"] = f'attachment; filename="dataset_{dataset_id}.{export.format}"'
+    return headers
+
+
+async def _write(response: web.StreamResponse, items: Items, export: Export) -> None:
+    """Write with threads: a page of wide items takes longer than the event loop may stand still."""
+    query, writer = export.query, export.writer
+    if isinstance(writer, Table):
+        async for page in items.pages(query.offset, query.page_limit, desc=query.desc):
+            await asyncio.to_thread(writer.add_columns, query.shape(page))
+    async for page in items.pages(query.offset, query.page_limit, desc=query.desc):
+        await response.write(await asyncio.to_thread(writer.page, query.shape(page)))
+    end = writer.end()
+    while (piece := await asyncio.to_thread(next, end, None)) is not None:
+        await response.write(piece)

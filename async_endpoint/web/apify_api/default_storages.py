@@ -1,0 +1,180 @@
+"""The service's own default storages: the dataset of rows, and the key-value store without private records.
+
+Locally they are read from the files that the Apify SDK shares; on the platform through its API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote, unquote
+
+from ...jobs.outputs import Record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from apify_client import ApifyClientAsync
+    from apify_client._resource_clients import DatasetClientAsync, KeyValueStoreClientAsync
+
+    from .datasets import Items
+    from .stores import Records
+
+ITEMS_PER_PAGE = 1000
+REPLICA_PREFIX = "jobs-replica-"
+"""What the keys of the replica's records begin with; a test holds it equal to the replica's own."""
+
+_METADATA = ".__metadata__.json"
+
+
+class DefaultStorages(NamedTuple):
+    """The two default storages with their ids."""
+
+    dataset_id: str
+    items: Items
+    store_id: str
+    records: Records
+
+
+def local_storages(folder: Path, input_key: str) -> DefaultStorages:
+    """Those below the storage folder; the record `input_key` is the service's input."""
+    records = LocalRecords(folder / "key_value_stores" / "default")
+    items = LocalItems(folder / "datasets" / "default")
+    return DefaultStorages("default", items, "default", PublicRecords(records, input_key))
+
+
+def platform_storages(
+    client: ApifyClientAsync, dataset_id: str, store_id: str, input_key: str
+) -> DefaultStorages:
+    """Those of this Actor run on the platform."""
+    records = PlatformRecords(client.key_value_store(store_id))
+    items = PlatformItems(client.dataset(dataset_id))
+    return DefaultStorages(dataset_id, items, store_id, PublicRecords(records, input_key))
+
+
+class PublicRecords:
+    """The records that are not the service's own: its input holds the secrets of the settings."""
+
+    def __init__(self, records: Records, input_key: str) -> None:
+        self._records = records
+        self._input_key = input_key
+
+    async def get(self, key: str) -> Record | None:
+        """The record under a key."""
+        return None if self._is_private(key) else await self._records.get(key)
+
+    async def sizes(self) -> dict[str, int]:
+        """Every key with the size of its record in bytes."""
+        return {key: size for key, size in (await self._records.sizes()).items() if not self._is_private(key)}
+
+    def _is_private(self, key: str) -> bool:
+        return (
+            key.partition(".")[0] == self._input_key
+            or key == self._input_key
+            or key.startswith(REPLICA_PREFIX)
+        )
+
+
+class LocalItems:
+    """A dataset in the SDK's files: `000000001.json`, `000000002.json`, …."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def count(self) -> int:
+        """How many items there are."""
+        return await asyncio.to_thread(self._count)
+
+    async def count_clean(self) -> int:
+        """Rows have no hidden fields and are never empty."""
+        return await self.count()
+
+    async def pages(self, offset: int, limit: int, *, desc: bool) -> AsyncIterator[list[Any]]:
+        """Some of the items, a page at a time."""
+        count = await self.count()
+        end = min(count, offset + limit)
+        for first in range(offset, end, ITEMS_PER_PAGE):
+            last = min(first + ITEMS_PER_PAGE, end)
+            numbers = range(count - first, count - last, -1) if desc else range(first + 1, last + 1)
+            yield await asyncio.to_thread(self._read, numbers)
+
+    def _count(self) -> int:
+        return sum(path.stem.isdecimal() for path in self._folder.glob("*.json"))
+
+    def _read(self, numbers: range) -> list[Any]:
+        return [json.loads((self._folder / f"{number:09}.json").read_bytes()) for number in numbers]
+
+
+class LocalRecords:
+    """A key-value store in the SDK's files: a value, and beside it its metadata."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def get(self, key: str) -> Record | None:
+        """The record under a key."""
+        return await asyncio.to_thread(self._get, key)
+
+    async def sizes(self) -> dict[str, int]:
+        """Every key with the size of its record in bytes."""
+        return await asyncio.to_thread(self._sizes)
+
+    def _get(self, key: str) -> Record | None:
+        path = self._folder / quote(key, safe="")
+        metadata = path.with_name(path.name + _METADATA)
+        try:
+            content_type = json.loads(metadata.read_bytes())["content_type"]
+            return Record(key, content_type, path.read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def _sizes(self) -> dict[str, int]:
+        sizes: dict[str, int] = {}
+        for metadata in self._folder.glob(f"?*{_METADATA}"):
+            key = unquote(metadata.name.removesuffix(_METADATA))
+            path = metadata.with_name(metadata.name.removesuffix(_METADATA))
+            if path.exists():
+                sizes[key] = path.stat().st_size
+        return sizes
+
+
+class PlatformItems:
+    """A dataset on the platform."""
+
+    def __init__(self, client: DatasetClientAsync) -> None:
+        self._client = client
+
+    async def count(self) -> int:
+        """How many items there are."""
+        return (await self._client.list_items(limit=1)).total
+
+    async def count_clean(self) -> int:
+        """Rows have no hidden fields and are never empty."""
+        return await self.count()
+
+    async def pages(self, offset: int, limit: int, *, desc: bool) -> AsyncIterator[list[Any]]:
+        """Some of the items, a page at a time."""
+        for first in range(offset, offset + limit, ITEMS_PER_PAGE):
+            size = min(ITEMS_PER_PAGE, offset + limit - first)
+            page = await self._client.list_items(offset=first, limit=size, desc=desc)
+            if not page.items:
+                return
+            yield page.items
+
+
+class PlatformRecords:
+    """A key-value store on the platform."""
+
+    def __init__(self, client: KeyValueStoreClientAsync) -> None:
+        self._client = client
+
+    async def get(self, key: str) -> Record | None:
+        """The record under a key."""
+        record = await self._client.get_record_as_bytes(key)
+        return None if record is None else Record(key, record["content_type"], record["value"])
+
+    async def sizes(self) -> dict[str, int]:
+        """Every key with the size of its record in bytes."""
+        return {item.key: item.size async for item in self._client.iterate_keys()}

@@ -1,0 +1,87 @@
+"""A job as an Actor run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json
+
+from ...jobs.clock import iso, now_ms
+from ...jobs.model import JobStatus
+from .models import BUILD_TAG, Run, RunListItem, RunMeta, RunOptions, RunStats
+from .statuses import run_status
+
+if TYPE_CHECKING:
+    from ...jobs.model import Job
+
+
+def run_id(job: Job) -> str:
+    """The id of the run: that of its first job, also after it was resurrected."""
+    return str((job.notes or {}).get("run", job.id))
+
+
+def list_item(job: Job) -> RunListItem:
+    """The run as lists show it."""
+    return RunListItem(**_common(job))
+
+
+def run(job: Job, container_url: str | None) -> Run:
+    """The run as a whole."""
+    ended = job.terminal
+    where = {} if container_url is None else {"container_url": container_url}
+    return Run(
+        **_common(job),
+        **where,
+        status_message=_status_message(job),
+        is_status_message_terminal=ended,
+        stats=_stats(job),
+        options=_options(job),
+        exit_code=(0 if job.status is JobStatus.COMPLETED else 1) if ended else None,
+    )
+
+
+def _common(job: Job) -> dict[str, Any]:
+    notes = job.notes or {}
+    identity = run_id(job)
+    return {
+        "id": identity,
+        "act_id": job.type,
+        "actor_task_id": notes.get("preset"),
+        "status": run_status(job, now_ms()),
+        "started_at": iso(job.created_at if job.started_at is None else job.started_at),
+        "finished_at": None if job.finished_at is None else iso(job.finished_at),
+        "meta": RunMeta(origin=notes.get("origin", "API")),
+        "default_key_value_store_id": identity,
+        "default_dataset_id": identity,
+    }
+
+
+def _status_message(job: Job) -> str | None:
+    if job.error is not None:
+        return job.error
+    return from_json(job.progress)["message"] if job.progress is not None else None
+
+
+def _stats(job: Job) -> RunStats:
+    started = job.created_at if job.started_at is None else job.started_at
+    duration = max(0, (job.finished_at or now_ms()) - started)
+    return RunStats(
+        input_body_len=len(job.task),
+        restart_count=job.attempt - 1 - job.interruptions,
+        migration_count=job.interruptions,
+        resurrect_count=(job.notes or {}).get("resurrections", 0),
+        run_time_secs=duration / 1000,
+        duration_millis=duration,
+    )
+
+
+def _options(job: Job) -> RunOptions:
+    asked = (job.notes or {}).get("runOptions", {})
+    return RunOptions.model_validate(
+        {
+            "build": BUILD_TAG,
+            "timeoutSecs": -(-(job.options.timeout_ms or 0) // 1000),
+            "restartOnError": job.options.retry.max_attempts > 1,
+            **asked,
+        }
+    )

@@ -1,0 +1,168 @@
+"""Runs: start, list, read and wait, abort, resurrect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ...jobs.idempotency import Idempotency
+from ...jobs.registry import Task
+from ..backend import BACKEND
+from ..requests import time_of
+from . import run_model
+from .answers import data_response
+from .errors import ApiError
+from .items import parse_bool, parse_number
+from .models import Page
+from .run_index import RunFilter, count_runs, find_run, last_run, list_runs, parse_statuses
+from .starting import Runnable, find_actor, find_task, start_run
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from aiohttp import web
+
+    from ...jobs.model import Job
+    from ..backend import Backend
+
+MAX_START_WAIT_SECONDS = 25
+"""Clients give up on a start after 30 seconds and send it again, which would start a second run."""
+
+MAX_READ_WAIT_SECONDS = 60
+ABORT_WAIT_SECONDS = 1.0
+MAX_RUNS_PER_PAGE = 1000
+
+RunHandler = Callable[["web.Request", "Job"], "Awaitable[web.StreamResponse]"]
+
+
+async def start_actor(request: web.Request, actor_id: str) -> web.Response:
+    """POST acts/:id/runs."""
+    return await _start(request, find_actor(request.app[BACKEND], actor_id))
+
+
+async def start_task(request: web.Request, task_id: str) -> web.Response:
+    """POST actor-tasks/:id/runs."""
+    return await _start(request, find_task(request.app[BACKEND], task_id))
+
+
+async def _start(request: web.Request, runnable: Runnable) -> web.Response:
+    backend = request.app[BACKEND]
+    seconds = parse_number(request.query, "waitForFinish")
+    job = await start_run(request, runnable)
+    job = await backend.registry.wait(job.id, min(seconds, MAX_START_WAIT_SECONDS))
+    location = backend.url(f"/v2/actor-runs/{run_model.run_id(job)}")
+    return _run_response(backend, job, 201, {"Location": location})
+
+
+async def list_all(request: web.Request) -> web.Response:
+    """GET actor-runs."""
+    return await _list(request, RunFilter())
+
+
+async def list_of_actor(request: web.Request, actor_id: str) -> web.Response:
+    """GET acts/:id/runs."""
+    return await _list(request, find_actor(request.app[BACKEND], actor_id).runs)
+
+
+async def list_of_task(request: web.Request, task_id: str) -> web.Response:
+    """GET actor-tasks/:id/runs."""
+    return await _list(request, find_task(request.app[BACKEND], task_id).runs)
+
+
+async def _list(request: web.Request, runs: RunFilter) -> web.Response:
+    backend, query = request.app[BACKEND], request.query
+    offset = parse_number(query, "offset")
+    limit = min(parse_number(query, "limit") or MAX_RUNS_PER_PAGE, MAX_RUNS_PER_PAGE)
+    desc = bool(parse_bool(query, "desc"))
+    runs = replace(
+        runs,
+        statuses=parse_statuses(query.get("status", "")),
+        started_after=time_of(request, "startedAfter"),
+        started_before=time_of(request, "startedBefore"),
+    )
+    items = [run_model.list_item(job) for job in await list_runs(backend, runs, offset, limit, desc=desc)]
+    total = await count_runs(backend, runs)
+    page = Page(total=total, offset=offset, limit=limit, desc=desc, count=len(items), items=items)
+    return data_response(page.body())
+
+
+# --- one run, named by its id or as the last one of an Actor or task ---
+
+
+def of_run(handler: RunHandler) -> Callable[..., Awaitable[web.StreamResponse]]:
+    """Serve `actor-runs/:runId/…`."""
+
+    async def serve(request: web.Request, run_id: str, *names: str) -> web.StreamResponse:
+        return await handler(request, find_run(request.app[BACKEND], run_id), *names)
+
+    return serve
+
+
+def of_actor_run(handler: RunHandler) -> Callable[..., Awaitable[web.StreamResponse]]:
+    """Serve `acts/:id/runs/:runId/…`, the older form of `actor-runs/:runId/…`."""
+
+    async def serve(request: web.Request, actor_id: str, run_id: str, *names: str) -> web.StreamResponse:
+        actor = find_actor(request.app[BACKEND], actor_id)
+        job = find_run(request.app[BACKEND], run_id)
+        if job.type != actor.id:
+            raise ApiError(404, "record-not-found", "Actor run was not found")
+        return await handler(request, job, *names)
+
+    return serve
+
+
+def of_last_run(
+    find: Callable[[Backend, str], Runnable], handler: RunHandler
+) -> Callable[..., Awaitable[web.StreamResponse]]:
+    """Serve `…/runs/last/…`; `status` says which runs count."""
+
+    async def serve(request: web.Request, runnable_id: str, *names: str) -> web.StreamResponse:
+        backend = request.app[BACKEND]
+        runs = replace(
+            find(backend, runnable_id).runs, statuses=parse_statuses(request.query.get("status", ""))
+        )
+        return await handler(request, await last_run(backend, runs), *names)
+
+    return serve
+
+
+async def show(request: web.Request, job: Job) -> web.Response:
+    """The run; with `waitForFinish` (seconds) not before it has ended or the time is over."""
+    backend = request.app[BACKEND]
+    seconds = parse_number(request.query, "waitForFinish")
+    job = await backend.registry.wait(job.id, min(seconds, MAX_READ_WAIT_SECONDS))
+    return _run_response(backend, job)
+
+
+async def abort(request: web.Request, job: Job) -> web.Response:
+    """Abort the run; one that has ended stays as it is."""
+    backend = request.app[BACKEND]
+    await backend.registry.cancel(job.id)
+    return _run_response(backend, await backend.registry.wait(job.id, ABORT_WAIT_SECONDS))
+
+
+async def resurrect(request: web.Request, job: Job) -> web.Response:
+    """Run the task of an ended run again, as the same run.
+
+    Raises:
+        ApiError: 400 while the run has not ended.
+    """
+    backend = request.app[BACKEND]
+    if not job.terminal:
+        raise ApiError(400, "operation-not-allowed", "Only a finished run can be resurrected.")
+    options = job.options
+    if timeout := parse_number(request.query, "timeout"):
+        options = options.model_copy(update={"timeout_ms": timeout * 1000})
+    notes = dict(job.notes or {})
+    notes |= {"run": run_model.run_id(job), "resurrections": notes.get("resurrections", 0) + 1}
+    task = Task(job.type, job.task, job.shown_task, options, notes)
+    # Keyed by the job, so that a request sent twice resurrects it once.
+    accepted = await backend.registry.submit([task], Idempotency("resurrect", job.id), replay_of=job.id)
+    return _run_response(backend, accepted.jobs[0])
+
+
+def _run_response(
+    backend: Backend, job: Job, status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
+    return data_response(run_model.run(job, backend.environment.container_url).body(), status, headers)
