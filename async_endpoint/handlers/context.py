@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..jobs.outputs import Outputs
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 _logger = logging.getLogger(__name__)
+_MAKING_OUTPUTS = threading.Lock()
 
 
 class Resources(NamedTuple):
@@ -57,6 +62,8 @@ class JobContext:
         self.settings = resources.settings
         self.http = resources.http
         self.log = JobLogger(attempt)
+        self._loop = asyncio.get_running_loop()
+        self._made_outputs: Outputs | None = None
 
     @property
     def job_id(self) -> str:
@@ -82,3 +89,33 @@ class JobContext:
     def progress(self, fraction: float | None = None, message: str | None = None) -> None:
         """Tell how far the job is (0…1) and what it does; cheap enough for every turn of a loop."""
         self._attempt.reports.progress(self.job_id, fraction, message)
+
+    def push_data(self, data: object) -> None:
+        """Append an item, or every item of a list, to the job's dataset.
+
+        It is durable with the job's end at the latest, and counts only if this is the job's last attempt.
+        From any thread.
+
+        Raises:
+            JobError: It is not JSON, or more than the setting `maxResultBytes` allows.
+        """
+        self._outputs.push(data)
+
+    def set_value(self, key: str, value: object, content_type: str | None = None) -> None:
+        """Store a record in the job's key-value store: bytes, text, or JSON; see `push_data`.
+
+        Args:
+            key: 1 to 256 letters, digits and `!-_.'()`; `OUTPUT` takes the place of the result there.
+            value: The record.
+            content_type: Its media type; made from the value where it is absent.
+        """
+        self._outputs.set(key, value, content_type)
+
+    @property
+    def _outputs(self) -> Outputs:
+        """Made when first needed: most jobs store nothing."""
+        with _MAKING_OUTPUTS:
+            if self._made_outputs is None:
+                attempt, limit = self._attempt, self.settings.max_result_bytes
+                self._made_outputs = Outputs(attempt.job, attempt.reports.put, self._loop, limit)
+            return self._made_outputs

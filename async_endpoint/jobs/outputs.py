@@ -71,16 +71,22 @@ class Outputs:
 
     Args:
         job: The job as it stands in this attempt.
-        put: Hands changes to the store; called on the loop that this is made on.
+        put: Hands changes to the store; called on the loop.
+        loop: The event loop of the store.
         max_bytes: The largest item; all that is stored takes at most `TOTAL_FACTOR` times as much.
     """
 
-    def __init__(self, job: Job, put: Callable[[str, Iterable[Change]], None], max_bytes: int) -> None:
+    def __init__(
+        self,
+        job: Job,
+        put: Callable[[str, Iterable[Change]], None],
+        loop: asyncio.AbstractEventLoop,
+        max_bytes: int,
+    ) -> None:
         self._job = job
         self._put = put
+        self._loop = loop
         self._max_bytes = max_bytes
-        self._loop = asyncio.get_running_loop()
-        self._loop_thread = threading.get_ident()
         self._lock = threading.Lock()
         self._count = 0
         self._bytes = 0
@@ -122,10 +128,17 @@ class Outputs:
         self._bytes = total
 
     def _hand_over(self, changes: list[Change]) -> None:
-        if threading.get_ident() == self._loop_thread:
+        if _runs_here(self._loop):
             self._put(self._job.id, changes)
         elif not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._put, self._job.id, changes)
+
+
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 def _too_much(bound: str) -> JobError:

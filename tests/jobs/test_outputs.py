@@ -23,7 +23,7 @@ def outputs(max_bytes: int = 1000) -> tuple[Outputs, list[Change]]:
         assert job_id == "job"
         written.extend(changes)
 
-    return Outputs(JOB, put, max_bytes), written
+    return Outputs(JOB, put, asyncio.get_running_loop(), max_bytes), written
 
 
 async def test_items_are_numbered_within_their_attempt() -> None:
