@@ -130,7 +130,8 @@ class RowWriter:
     async def _commit(self, rows: Sequence[Row]) -> None:
         if rows:
             self.cursor = max(self.cursor, rows[-1].number)
-            self._store.write([Change("meta", CURSOR, b"%d" % self.cursor)])
+            # The cursor stays within one batch of the rows: a sink may have to find them again after a crash.
+            await self._store.write([Change("meta", CURSOR, b"%d" % self.cursor)]).committed()
 
     async def _pause(self, exc: Exception) -> None:
         logger.warning("rows cannot be written, trying again: %s", exc)

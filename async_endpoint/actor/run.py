@@ -16,6 +16,7 @@ from .dataset import LocalDataset, open_dataset
 if TYPE_CHECKING:
     from ..environment import Environment
     from ..jobs.live import Outbox
+    from ..jobs.registry import JobRegistry
     from ..settings import Settings
     from .rows import RowSink
 
@@ -50,8 +51,20 @@ class Run(Protocol):
     def admit(self) -> None:
         """Called before anything is accepted; raises a ServiceError to refuse."""
 
+    def owes(self, row: int) -> bool:
+        """Whether the end of the job with this row number is not worked off yet."""
+
+    async def begin(self, registry: JobRegistry) -> None:
+        """The registry has started: do what is to be done beside it."""
+
+    async def flush(self) -> None:
+        """Work off what ends owe to the run; the store is still open."""
+
     async def close(self) -> None:
         """The service has stopped and everything is flushed."""
+
+    async def fail(self, reason: str) -> None:
+        """Tell the owner of the run why the service does not start."""
 
 
 class LocalRun:
@@ -97,6 +110,19 @@ class LocalRun:
 
     def admit(self) -> None:
         """Nothing to refuse."""
+
+    def owes(self, row: int) -> bool:
+        """Nothing beyond the row."""
+        return False
+
+    async def begin(self, registry: JobRegistry) -> None:
+        """Nothing to do."""
+
+    async def flush(self) -> None:
+        """Nothing to work off."""
+
+    async def fail(self, reason: str) -> None:
+        """The message on the terminal is enough."""
 
     async def close(self) -> None:
         """Write the dataset's metadata."""

@@ -57,6 +57,14 @@ class Write:
         if group.error is not None:
             raise StoreUnavailable
 
+    async def committed(self) -> None:
+        """Wait until the commit succeeds, however often it is tried; for writes without `undo`."""
+        while True:
+            group = self.group
+            await group.settled.wait()
+            if group.error is None:
+                return
+
 
 class Group:
     """The writes of one commit, in order."""

@@ -120,6 +120,11 @@ class LiveJobs:
     def __getitem__(self, job_id: str) -> Entry:
         return self._entries[job_id]
 
+    @property
+    def ended(self) -> int:
+        """How many jobs have ended since the store is there."""
+        return self._last_row
+
     # --- who is alive ---
 
     def add(self, entry: Entry) -> None:

@@ -113,6 +113,11 @@ class JobRegistry:
         return self._live.pending
 
     @property
+    def ended(self) -> int:
+        """Jobs that have ended since the store is there."""
+        return self._live.ended
+
+    @property
     def feed(self) -> Feed:
         """The transitions of all jobs, live."""
         return self._live.feed
