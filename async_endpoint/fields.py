@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from .jobs.model import WebhookOptions
 from .outbound.hosts import HostList
+from .outbound.receivers import receiver_faults
 
 MEBIBYTE = 1024 * 1024
 LONGEST_MS = 30 * 86_400_000
@@ -30,10 +32,18 @@ def _check_host(pattern: str) -> str:
     return pattern
 
 
+def _check_receiver(webhook: WebhookOptions) -> WebhookOptions:
+    faults = [f"{member}: {reason}" for member, reason in receiver_faults(webhook)]
+    if faults:
+        raise ValueError("; ".join(faults))
+    return webhook
+
+
 Durability = Literal["full", "snapshot"]
 """When an acknowledged job is safe on the Apify platform; locally every commit always is."""
 
 HostPattern = Annotated[str, AfterValidator(_check_host)]
+Receiver = Annotated[WebhookOptions, AfterValidator(_check_receiver)]
 PresetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 RetryDelay = Annotated[int, Field(ge=0, le=LONGEST_MS)]
 

@@ -24,8 +24,17 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from .errors import SettingsError
-from .fields import LONGEST_MS, MEBIBYTE, Durability, HostPattern, PresetName, RetryDelay, Section, setting
-from .jobs.model import WebhookOptions
+from .fields import (
+    LONGEST_MS,
+    MEBIBYTE,
+    Durability,
+    HostPattern,
+    PresetName,
+    Receiver,
+    RetryDelay,
+    Section,
+    setting,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -182,7 +191,7 @@ class Settings(BaseModel):
         "Only where every client is trusted.",
     )
 
-    webhooks: tuple[WebhookOptions, ...] = setting(
+    webhooks: tuple[Receiver, ...] = setting(
         (),
         Section.WEBHOOKS,
         "Webhooks",
@@ -296,7 +305,8 @@ def _fault(error: ErrorDetails, secret: bool) -> str:
         return "is missing"
     if error["type"] == "extra_forbidden":
         return "is not known"
-    return f"is not valid ({error['msg']})" if secret else f"is {_shown(error['input'])}"
+    reason = error["msg"].removeprefix("Value error, ")
+    return f"is not valid ({reason})" if secret else f"is {_shown(error['input'])}"
 
 
 def _path(error: ErrorDetails) -> str:

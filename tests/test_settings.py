@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
 
@@ -94,12 +95,12 @@ def test_secrets_do_not_print() -> None:
     settings = load_settings(
         {
             "accessToken": "hush-1",
-            "webhooks": [{"url": "https://example.com/hush-2", "secret": "hush-3"}],
+            "webhooks": [{"url": "https://example.com/hush-2", "secret": "whsec_aHVzaC0z"}],
             "presets": {"nightly": {"type": "echo", "payload": "hush-4"}},
         }
     )
-    assert "hush" not in repr(settings) + str(settings)
-    assert settings.webhooks[0].secret == "hush-3"
+    assert not re.search("hush|whsec", repr(settings) + str(settings))
+    assert settings.webhooks[0].secret == "whsec_aHVzaC0z"
     assert settings.presets["nightly"]["payload"] == "hush-4"
 
 
@@ -167,6 +168,15 @@ def test_faults_inside_secret_fields_show_where_but_not_what() -> None:
     ]
     for line, start in zip(lines.splitlines(), starts, strict=True):
         assert line.startswith(start)
+
+
+def test_a_webhook_that_cannot_be_delivered_is_refused_unseen() -> None:
+    line = refusal(
+        {"webhooks": [{"url": "https://example.com"}, {"url": "ftp://hush.example", "secret": "whsec_hush!"}]}
+    )
+    assert re.match(r"webhooks\[1\] is not valid \(url: .+; secret: .+\); webhooks must be a list", line)
+    assert "hush" not in line
+    assert "\n" not in line
 
 
 @pytest.mark.parametrize(
