@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
+from ...outbound.guard import BlockedError, check_url, parse_url
+from ...outbound.headers import check_headers
 from . import templates
 from .errors import ApiError
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 RETRY_DELAYS_MS = tuple(60_000 * 2**retry for retry in range(11))
 """The platform tries 11 more times; the first gap is one minute and each is twice the one before."""
 
-TIMEOUT_S = 30
-MAX_WEBHOOKS = 100
+TIMEOUT_MS = 30_000
+MAX_WEBHOOKS = 20
 
 EVENT_TYPES = frozenset(
     {
@@ -108,15 +109,21 @@ def parse_webhooks(encoded: str) -> tuple[AdHocWebhook, ...]:
         text = base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True)
         webhooks = _WEBHOOKS.validate_json(text)
         for webhook in webhooks:
-            _check_templates(webhook)
-    except (binascii.Error, ValidationError, templates.TemplateError) as error:
+            _check(webhook)
+    except BlockedError as error:
+        raise ApiError(
+            400, "invalid-parameter", f"A webhook's requestUrl is refused: {error.reason}"
+        ) from None
+    except ValueError as error:
         raise ApiError(400, "invalid-parameter", f'Parameter "webhooks" is not valid: {error}') from error
     if len(webhooks) > MAX_WEBHOOKS:
         raise ApiError(400, "too-many-webhooks", f"A run can have {MAX_WEBHOOKS} webhooks at most.")
     return webhooks
 
 
-def _check_templates(webhook: AdHocWebhook) -> None:
+def _check(webhook: AdHocWebhook) -> None:
+    """Refuse what could never be delivered."""
     variables = dict.fromkeys(templates.VARIABLES, "")
+    check_url(parse_url(webhook.request_url))
     webhook.payload(variables)
-    webhook.headers(variables)
+    check_headers(webhook.headers(variables))
