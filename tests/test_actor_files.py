@@ -15,6 +15,7 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT201909
 
 import async_endpoint
+from async_endpoint.actor.segments import PREFIX
 from async_endpoint.docs import TABLES, fill_in, generated, input_schema
 from async_endpoint.environment import Environment
 from async_endpoint.handlers.catalog import load_catalog
@@ -167,6 +168,11 @@ def test_every_row_fits_the_dataset() -> None:
         {"status": "cancelled", "error": "no", "error_code": "cancelled"},
     ):
         assert fields.is_valid(json.loads(job.evolve(**end).row_json()))
+
+
+def test_the_replica_has_a_collection_of_its_own() -> None:
+    collections = read("key_value_store_schema.json")["collections"]
+    assert collections["replica"]["keyPrefix"] == PREFIX
 
 
 def test_the_output_names_the_endpoint_and_the_dataset() -> None:
