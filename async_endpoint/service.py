@@ -26,7 +26,9 @@ from .jobs.registry import JobRegistry
 from .jobs.retention import Retention
 from .jobs.watchdog import Watchdog
 from .outbound.session import open_session
+from .outbound.webhooks import Webhooks
 from .settings import Settings, load_settings
+from .web.apify_api import deliveries
 from .web.apify_api.default_storages import local_storages
 from .web.app import build_app
 from .web.backend import Backend
@@ -42,6 +44,9 @@ logger = logging.getLogger(__name__)
 
 _BACKLOG = 4096
 _KEEP_ALIVE_SECONDS = 75.0
+_ATTEMPT_SECONDS = 3.0
+"""How long attempts of webhooks may still take at the stop; the next start makes them again."""
+
 _FLUSH_SECONDS = 10.0
 """How long the last rows may take at the stop; what is left is written at the next start."""
 
@@ -88,6 +93,9 @@ class Service:
         await self._registry.drain(self._run.grace, self._hurry)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._rows.flush(), _FLUSH_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._run.flush(), _FLUSH_SECONDS)
+        await self._webhooks.stop(_ATTEMPT_SECONDS)
         await self._cancel_background()
         await self._session.close()
         await self._runner.cleanup()
@@ -129,24 +137,38 @@ class Service:
         metrics.gauges.append(
             Reading("async_endpoint_rows_pending", "Rows that are owed.", lambda: self._rows.pending)
         )
+        self._webhooks = Webhooks(
+            self._store,
+            self._session,
+            receivers=settings.webhooks,
+            delays_ms=settings.webhook_retry_delays_ms,
+        )
+        deliveries.install(self._webhooks, self._environment.container_url)
         self._registry = JobRegistry(
             self._store,
             self._catalog.bind(Resources(settings, self._session)),
             _limits(settings),
             metrics=metrics,
-            outboxes=(self._rows, *self._run.outboxes),
+            outboxes=(self._rows, self._webhooks, *self._run.outboxes),
             gate=self._run.admit,
         )
         self._backend.store, self._backend.registry = self._store, self._registry
+        self._backend.webhooks = self._webhooks
         self._backend.storages = local_storages(
             self._environment.storage_dir, os.environ.get("ACTOR_INPUT_KEY") or "INPUT"
         )
         await self._registry.start()
+        await self._run.begin(self._registry)
+        self._webhooks.start()
         retention = Retention(
             self._store,
             settings.retention_hours,
             settings.max_retained_jobs,
-            owes=[lambda job: job.row > self._rows.cursor],
+            owes=[
+                lambda job: job.row > self._rows.cursor,
+                lambda job: self._run.owes(job.row),
+                lambda job: self._webhooks.owes(job.id),
+            ],
         )
         for name, work in (("rows", self._rows.run()), ("retention", retention.run())):
             self._background.append(asyncio.create_task(work, name=name))
@@ -173,17 +195,28 @@ class Service:
 
 async def serve(environment: Environment) -> None:
     """Run until a signal, or the run, asks for the end; raises StartError when it cannot start."""
-    run: Run = LocalRun(environment)
-    settings = load_settings(await run.input())
-    service = Service(run, settings, environment)
+    run = _run(environment)
     try:
-        await service.start()
-    except BaseException:
-        await service.abandon()
+        service = Service(run, load_settings(await run.input()), environment)
+        try:
+            await service.start()
+        except BaseException:
+            await service.abandon()
+            raise
+    except StartError as exc:
+        await run.fail(str(exc))
         raise
     _handle_signals(run.stop, service.hurry)
     await run.stop.wait()
     await service.stop()
+
+
+def _run(environment: Environment) -> Run:
+    if not environment.on_platform:
+        return LocalRun(environment)
+    from .actor.platform import PlatformRun  # the Apify SDK takes a second to load
+
+    return PlatformRun(environment)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -14,6 +14,7 @@ from ..errors import FieldError, InvalidTask, StartError
 from ..jobs.jsontext import encode
 from ..jobs.registry import Task
 from ..masking import masked
+from ..outbound.receivers import receiver_faults
 from .tasktype import BoundHandler, TaskType, task_type_of
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Catalog:
         except ValidationError as exc:
             raise InvalidTask(*_explain(exc)) from None
         options: JobOptions = model.options  # type: ignore[attr-defined]
+        _check_receivers(options)
         shown = masked(task)
         return Task(task_type.name, text, None if shown is None else encode(shown), options)
 
@@ -110,10 +112,24 @@ def _types_in(module: str) -> list[TaskType]:
     return [task_type for member in list(members) if (task_type := task_type_of(member)) is not None]
 
 
+def _check_receivers(options: JobOptions) -> None:
+    errors = [
+        FieldError(path=f"options.webhooks.{place}.{member}", message=message)
+        for place, webhook in enumerate(options.webhooks)
+        for member, message in receiver_faults(webhook)
+    ]
+    if errors:
+        raise InvalidTask(_summary(errors), errors)
+
+
 def _explain(exc: ValidationError) -> tuple[str, list[FieldError]]:
     errors = [
         FieldError(path=".".join(map(str, fault["loc"])), message=fault["msg"].removeprefix("Value error, "))
         for fault in exc.errors(include_url=False, include_context=False, include_input=False)
     ]
+    return _summary(errors), errors
+
+
+def _summary(errors: list[FieldError]) -> str:
     text = "; ".join(f"{fault['path'] or 'task'}: {fault['message']}" for fault in errors[:10])
-    return f"The task is not valid. {text}", errors
+    return f"The task is not valid. {text}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -55,12 +55,17 @@ class RetryOptions(Model):
     max_delay_ms: Annotated[Milliseconds, Field(description="No gap is longer.")] = 60_000
 
 
+WebhookEvent = Literal[
+    "job.created", "job.started", "job.retrying", "job.completed", "job.failed", "job.cancelled"
+]
+
+
 class WebhookOptions(Model):
     """One receiver that is told about the job."""
 
     url: Annotated[str, Field(min_length=1, max_length=2000, description="Where to POST.")]
     events: Annotated[
-        tuple[str, ...] | None,
+        tuple[WebhookEvent, ...] | None,
         Field(max_length=20, description="Which events to send; the terminal ones when absent."),
     ] = None
     secret: Annotated[

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..jobs.model import WebhookOptions
 
 
-def faults(webhook: WebhookOptions) -> Iterator[tuple[str, str]]:
+def receiver_faults(webhook: WebhookOptions) -> Iterator[tuple[str, str]]:
     """Every member that is not right, and why, without the value: it may be secret."""
     yield from _fault("url", lambda: check_url(parse_url(webhook.url)))
     if webhook.secret is not None:

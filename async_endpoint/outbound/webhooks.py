@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,14 @@ Renderer = Callable[[Delivery, bytes, int], Request]
 """Makes the request of an attempt, of the delivery, the job's snapshot at the event, and the time."""
 
 
+class AttemptOutcome(StrEnum):
+    """What an attempt led to: success, another attempt, or the end of a delivery that was not made."""
+
+    DELIVERED = "delivered"
+    RETRIED = "retried"
+    FAILED = "failed"
+
+
 class Webhooks:
     """The ledger of deliveries, and the sending of what is due; an outbox of the registry.
 
@@ -51,7 +60,7 @@ class Webhooks:
     Attributes:
         sources: Asked what an event owes. Add to them before the registry starts.
         renderers: By kind of delivery.
-        attempts: How many were made, by outcome: `delivered`, `retried`, `failed`.
+        attempts: How many were made, by outcome.
     """
 
     def __init__(
@@ -65,7 +74,7 @@ class Webhooks:
     ) -> None:
         self.sources: list[Source] = [partial(standard_webhooks.owed, tuple(receivers))]
         self.renderers: dict[str, Renderer] = {"standard": standard_webhooks.render}
-        self.attempts: Counter[str] = Counter()
+        self.attempts: Counter[AttemptOutcome] = Counter()
         self._store = store
         self._session = session
         self._delays_ms = delays_ms
@@ -238,10 +247,10 @@ class Webhooks:
         return None if value is None else snapshot_line(value)
 
     def _note(self, delivery: Delivery, receiver: Receiver) -> None:
-        outcome = str(delivery.status) if delivery.due is None else "retried"
+        outcome = AttemptOutcome.RETRIED if delivery.due is not None else AttemptOutcome(delivery.status)
         self.attempts[outcome] += 1
         logger.log(
-            logging.DEBUG if outcome == "delivered" else logging.WARNING,
+            logging.DEBUG if outcome is AttemptOutcome.DELIVERED else logging.WARNING,
             "job=%s delivery=%s receiver=%s attempt=%d outcome=%s error=%s",
             delivery.job_id,
             delivery.id,

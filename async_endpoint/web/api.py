@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import discovery, ops, page, streams, tasks
+from . import discovery, hooks, ops, page, streams, tasks, webhooks
 from .routes import Route, always
 
 
@@ -29,6 +29,10 @@ _BATCH_BODY = {
         },
         "application/x-ndjson": {"schema": {"type": "string", "description": "One task a line."}},
     },
+}
+_HOOK_BODY = {
+    "required": False,
+    "content": {"application/json": {"schema": {}}, "text/plain": {"schema": {"type": "string"}}},
 }
 _WAIT_BODY = {
     "required": False,
@@ -240,6 +244,38 @@ ROUTES: list[Route] = [
             _parameter("Last-Event-ID", "header", {"type": "string"}, "The last event that was seen."),
         ),
         answers={200: _STREAM, 204: "The job's last event was seen.", 404: "There is no such job."},
+    ),
+    Route(
+        method="GET",
+        path="/tasks/{jobId}/webhooks",
+        handler=webhooks.ledger,
+        name="jobWebhooks",
+        summary="What was sent to webhooks about a job, with every attempt",
+        answers={200: _json("Deliveries, oldest first.", "Deliveries"), 404: "There is no such job."},
+    ),
+    Route(
+        method="POST",
+        path="/tasks/{jobId}/webhooks/{deliveryId}/redeliver",
+        handler=webhooks.redeliver,
+        name="redeliverWebhook",
+        summary="Send a delivery to a webhook again",
+        answers={202: _json("It is due now.", "Delivery"), 404: "There is no such job or delivery."},
+    ),
+    Route(
+        method="POST",
+        path="/hooks/{preset}",
+        handler=hooks.run,
+        name="runHook",
+        summary="Run a preset, as a webhook of somebody else; its signature takes the place of the token",
+        body=_HOOK_BODY,
+        parameters=(_KEY,),
+        answers={
+            202: _RECEIPT,
+            400: "The preset cannot use this body.",
+            404: "There is no such preset.",
+            **{status: text for status, text in _ACCEPT_ERRORS.items() if status != 415},
+        },
+        open=hooks.is_open,
     ),
     Route(
         method="GET",

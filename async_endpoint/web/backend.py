@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..jobs.metrics import Metrics
     from ..jobs.registry import JobRegistry
     from ..jobs.store import JobStore
+    from ..outbound.webhooks import Webhooks
     from ..settings import Settings
     from .apify_api.default_storages import DefaultStorages
     from .presets import Presets
@@ -37,6 +38,7 @@ class Backend:
     presets: Presets = field(init=False)
     store: JobStore = field(init=False)
     registry: JobRegistry = field(init=False)
+    webhooks: Webhooks = field(init=False)
     storages: DefaultStorages = field(init=False)
     started_at: int = field(default_factory=now_ms)
     ready: bool = False

@@ -23,13 +23,15 @@ logger = logging.getLogger(__name__)
 
 _numbers = count(1)
 
+_ID = web.RequestKey("id", str)
+
 
 def guard(gatekeeper: Gatekeeper, routes: Routes) -> Middleware:
     """Let in whom the gatekeeper knows, once the service is ready; open routes take everybody at any time."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request["id"] = f"{next(_numbers):x}"
+        request[_ID] = f"{next(_numbers):x}"
         try:
             if not routes.is_open(request):
                 gatekeeper.check(request)
@@ -41,7 +43,7 @@ def guard(gatekeeper: Gatekeeper, routes: Routes) -> Middleware:
         except web.HTTPException as exc:
             return routes.error_answer(request, _translate(exc))
         except Exception:
-            logger.exception("request=%s failed", request["id"])
+            logger.exception("request=%s failed", request[_ID])
             return routes.error_answer(
                 request, ServiceError("Something went wrong inside; the log says what.")
             )
@@ -74,7 +76,7 @@ class AccessLogger(AbstractAccessLogger):
         """Write the line; `time` is in seconds."""
         self.logger.info(
             "request=%s %s %s %d %d bytes %.1f ms",
-            request.get("id", "-"),
+            request.get(_ID, "-"),
             request.method,
             request.rel_url.raw_path,
             response.status,

@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from .. import __version__
 from ..jobs.model import JobStatus
+from ..outbound.deliveries import DeliveryStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -71,7 +72,30 @@ _PROBLEM = _object(
         "items": _object(("path", "message"), path={"type": "string"}, message={"type": "string"}),
     },
 )
+_DELIVERY = _object(
+    ("deliveryId", "event", "url", "status", "createdAt", "nextAttemptAt", "attempts"),
+    deliveryId={"type": "string", "description": "The `webhook-id` of every attempt."},
+    event={"type": "string"},
+    url={"type": "string", "description": "Without its query."},
+    status={"type": "string", "enum": list(DeliveryStatus)},
+    createdAt={"type": "string", "format": "date-time"},
+    nextAttemptAt=_TIME,
+    attempts={
+        "type": "array",
+        "items": _object(
+            ("time", "status", "ms", "error"),
+            time={"type": "string", "format": "date-time"},
+            status={"type": ["integer", "null"], "description": "Of the answer; null without one."},
+            ms={"type": "integer", "minimum": 0},
+            error=_TEXT,
+        ),
+    },
+)
 _SCHEMAS: dict[str, Any] = {
+    "Delivery": _DELIVERY,
+    "Deliveries": _object(
+        ("items",), items={"type": "array", "items": {"$ref": "#/components/schemas/Delivery"}}
+    ),
     "Status": {"type": "string", "enum": list(JobStatus)},
     "Receipt": _RECEIPT,
     "Receipts": _object(("jobs",), jobs={"type": "array", "items": {"$ref": "#/components/schemas/Receipt"}}),

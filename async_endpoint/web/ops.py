@@ -6,6 +6,7 @@ from aiohttp import web
 
 from .. import __version__
 from ..errors import Draining, Starting, StoreUnavailable
+from ..outbound.webhooks import AttemptOutcome
 from . import prometheus
 from .backend import BACKEND
 from .responses import json_value
@@ -81,6 +82,16 @@ async def metrics(request: web.Request) -> web.Response:
             ),
             prometheus.histogram(
                 "async_endpoint_commit_changes", "Changes of a store commit.", measured.commit_size
+            ),
+            prometheus.gauge(
+                "async_endpoint_webhook_deliveries_open",
+                "Deliveries to webhooks that are still to be made.",
+                ({}, backend.webhooks.open),
+            ),
+            prometheus.counter(
+                "async_endpoint_webhook_attempts_total",
+                "Attempts of deliveries to webhooks by outcome.",
+                *(({"outcome": str(one)}, backend.webhooks.attempts[one]) for one in AttemptOutcome),
             ),
             *(prometheus.gauge(name, text, ({}, value())) for name, text, value in measured.gauges),
             *(prometheus.counter(name, text, ({}, value())) for name, text, value in measured.counters),
