@@ -11,7 +11,7 @@ import aiohttp
 
 from ..errors import FetchDisabled
 from ..jobs.clock import now_ms
-from ..outbound.bodies import SHOWN_BYTES, Body, read_body, show
+from ..outbound.bodies import MAX_BODY_BYTES, SHOWN_BYTES, Body, read_body, show
 from ..outbound.failures import blocked_reason, in_words
 from ..outbound.guard import BlockedError, check_url, parse_url
 from ..outbound.hosts import HostList
@@ -49,6 +49,8 @@ async def run(params: Fetch, ctx: JobContext) -> dict[str, Any]:
     started = monotonic()
     exchange = await _exchange(params, ctx)
     response = exchange.response
+    if params.save_body_as is not None:
+        _save(params.save_body_as, exchange, ctx)
     result = _result(exchange, round((monotonic() - started) * 1000))
     if response.status in RETRYABLE_STATUSES and _method(params) in IDEMPOTENT_METHODS:
         wait = parse_retry_after(response.headers.get("Retry-After"), now_ms())
@@ -57,6 +59,7 @@ async def run(params: Fetch, ctx: JobContext) -> dict[str, Any]:
 
 
 async def _exchange(params: Fetch, ctx: JobContext) -> Exchange:
+    keep = SHOWN_BYTES if params.save_body_as is None else MAX_BODY_BYTES
     try:
         async with asyncio.timeout(params.timeout_ms / 1000):
             answer = await send_following(
@@ -66,7 +69,7 @@ async def _exchange(params: Fetch, ctx: JobContext) -> Exchange:
                 check=partial(_check, ctx.settings.fetch_allowed_hosts),
             )
             try:
-                body = await read_body(answer.response, SHOWN_BYTES)
+                body = await read_body(answer.response, keep)
             finally:
                 answer.response.release()
     except TimeoutError:
@@ -131,9 +134,22 @@ def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     """Headers by lower-case name; repeated ones are joined by commas, Set-Cookie by line breaks."""
     headers: dict[str, str] = {}
     for name, value in response.headers.items():
-        key = name.lower()
-        if not value.isascii():
-            value = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        key, value = name.lower(), _clean(value)
         joint = "\n" if key == "set-cookie" else ", "
         headers[key] = f"{headers[key]}{joint}{value}" if key in headers else value
     return headers
+
+
+def _clean(value: str) -> str:
+    """A header's value without the surrogates that stand for bytes which are not UTF-8."""
+    if value.isascii():
+        return value
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _save(key: str, exchange: Exchange, ctx: JobContext) -> None:
+    if not exchange.body.complete:
+        message = f"the body is larger than {MAX_BODY_BYTES} bytes, so it cannot be saved"
+        raise JobError(message, code="result-too-large", retryable=False)
+    content_type = exchange.response.headers.get("Content-Type", "application/octet-stream")
+    ctx.set_value(key, exchange.body.start, _clean(content_type))

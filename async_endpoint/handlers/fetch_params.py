@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import to_json
 
 from ..jobs.model import Model
+from ..jobs.outputs import OWN_KEYS
 from ..outbound.guard import parse_url
 from ..outbound.headers import check_headers
 
@@ -43,10 +44,17 @@ def _base64(text: str) -> str:
     return text
 
 
+def _record_key(text: str) -> str:
+    if text in OWN_KEYS:
+        raise ValueError("this key is taken")
+    return text
+
+
 MediaType = Annotated[str, Field(pattern=r"^[\x20-\x7e]+/[\x20-\x7e]+$", max_length=255)]
 Base64 = Annotated[str, AfterValidator(_base64)]
 Method = Annotated[str, AfterValidator(_method)]
 Headers = Annotated[dict[str, str], AfterValidator(check_headers)]
+RecordKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9!\-_.'()]{1,256}$"), AfterValidator(_record_key)]
 FormValue = str | bool | int | float
 
 
@@ -103,6 +111,10 @@ class Fetch(Model):
             ge=0, le=MAX_REDIRECTS, description="How many redirects to follow; a further one is the result."
         ),
     ] = 5
+    save_body_as: Annotated[
+        RecordKey | None,
+        Field(description="The key of a record in the job's key-value store that gets the whole body."),
+    ] = None
 
     @model_validator(mode="after")
     def _check_content(self) -> Self:

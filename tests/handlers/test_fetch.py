@@ -17,6 +17,7 @@ from aiohttp.test_utils import TestServer
 from async_endpoint.errors import FetchDisabled, JobError, RetryableResult
 from async_endpoint.handlers.fetch import admit, run
 from async_endpoint.handlers.fetch_params import Fetch
+from async_endpoint.outbound.bodies import MAX_BODY_BYTES
 from async_endpoint.outbound.session import open_session
 from async_endpoint.settings import Settings
 
@@ -272,6 +273,52 @@ async def test_a_compressed_body_is_shown_and_counted_decompressed(ctx: Any) -> 
     assert result["body"] == LARGE[:50_000]
 
 
+class Records(dict[str, tuple[bytes, str]]):
+    """What a handler stored."""
+
+    def set_value(self, key: str, value: bytes, content_type: str) -> None:
+        self[key] = (value, content_type)
+
+
+async def test_the_whole_body_is_saved(ctx: Any) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=gzip.compress(LARGE.encode()), headers={"Content-Encoding": "gzip"})
+
+    records = Records()
+    ctx.set_value = records.set_value
+    async with serving(answer) as url:
+        result = await fetch(ctx, url=url, saveBodyAs="page.html")
+        await fetch(ctx, url=url)
+    assert records == {"page.html": (LARGE.encode(), "application/octet-stream")}
+    assert (result["bytes"], result["truncated"]) == (60_000, True)
+
+
+async def test_the_body_is_saved_with_its_type_whatever_the_status(ctx: Any) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text="grüß", charset="iso-8859-1", status=503)
+
+    records = Records()
+    ctx.set_value = records.set_value
+    async with serving(answer) as url:
+        with pytest.raises(RetryableResult):
+            await fetch(ctx, url=url, saveBodyAs="a")
+    assert records == {"a": ("grüß".encode("iso-8859-1"), "text/plain; charset=iso-8859-1")}
+
+
+async def test_a_body_that_is_too_large_to_save_fails_the_job(ctx: Any) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=bytes(MAX_BODY_BYTES + int(request.query["more"])))
+
+    records = Records()
+    ctx.set_value = records.set_value
+    async with serving(answer) as url:
+        await fetch(ctx, url=f"{url}?more=0", saveBodyAs="fits")
+        with pytest.raises(JobError, match="cannot be saved") as caught:
+            await fetch(ctx, url=f"{url}?more=1", saveBodyAs="does-not")
+    assert (caught.value.code, caught.value.retryable) == ("result-too-large", False)
+    assert list(records) == ["fits"]
+
+
 # Redirects
 
 
@@ -483,6 +530,8 @@ async def test_other_answers_are_results(ctx: Any, status: int) -> None:
             "multipart": [{"name": "a", "value": "b"}],
             "headers": {"content-type": "multipart/form-data"},
         },
+        {"url": "http://a", "saveBodyAs": "a/b"},
+        {"url": "http://a", "saveBodyAs": "INPUT"},
         {"url": "http://a", "timeoutMs": 0},
         {"url": "http://a", "timeoutMs": "5"},
         {"url": "http://a", "followRedirects": -1},
@@ -498,7 +547,7 @@ def test_tasks_that_are_refused(params: dict[str, Any]) -> None:
 
 
 def test_null_stands_for_an_absent_parameter() -> None:
-    names = ("method", "headers", "json", "body", "bodyBase64", "form", "multipart")
+    names = ("method", "headers", "json", "body", "bodyBase64", "form", "multipart", "saveBodyAs")
     params = Fetch.model_validate_json(json.dumps({"url": "http://a", **dict.fromkeys(names)}))
     assert params == Fetch(url="http://a")
     assert not params.has_content

@@ -117,6 +117,18 @@ async def test_an_endless_body_is_cut(http: aiohttp.ClientSession) -> None:
     assert MAX_BODY_BYTES < result["bytes"] < MAX_BODY_BYTES + 2**20
 
 
+async def test_an_endless_body_cannot_be_saved(http: aiohttp.ClientSession) -> None:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(OK + b"\r\n")
+        await forever(writer, b"x" * 65_536)
+
+    async with served(answer) as (nasty, url):
+        with pytest.raises(JobError) as caught:
+            await fetch(http, url, saveBodyAs="a")
+        assert await nasty.is_left()
+    assert (caught.value.code, caught.value.retryable) == ("result-too-large", False)
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_a_bomb_of_ten_gigabytes_is_cut(http: aiohttp.ClientSession, encoding: str) -> None:
     packer = zlib.compressobj(wbits=31 if encoding == "gzip" else 15)
