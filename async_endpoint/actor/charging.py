@@ -234,7 +234,7 @@ class Charging:
         count = self._budget.take(len(completed))
         self._owed = max(0, self._owed - len(completed))
         if not count:
-            await self._save(State(settled=last, charged=self._state.charged))
+            await self._save(State(settled=last, charged=self._state.charged), lazy=True)
             return
         batch = Batch(
             key=str(uuid.uuid4()),
@@ -281,11 +281,12 @@ class Charging:
         await self._close(batch, charged)
 
     async def _close(self, batch: Batch, charged: int) -> None:
-        await self._save(State(settled=batch.last, charged=charged))
+        await self._save(State(settled=batch.last, charged=charged), lazy=True)
 
-    async def _save(self, state: State) -> None:
+    async def _save(self, state: State, *, lazy: bool = False) -> None:
         self._state = state
-        await self._store.write([Change("meta", _STATE, state.model_dump_json().encode())]).committed()
+        change = Change("meta", _STATE, state.model_dump_json().encode())
+        await self._store.write([change], lazy=lazy).committed()
 
 
 def _expiry(batch: Batch) -> float:

@@ -1,4 +1,4 @@
-"""Rows as files in the layout of the Apify SDK: `000000001.json` and on, beside `__metadata__.json`.
+"""The default dataset of a local run: a file per row, written by a process of its own (see `row_files`).
 
 A row's number names its file, so a row that is written twice is still one row.
 """
@@ -6,18 +6,14 @@ A row's number names its file, so a row that is written twice is still one row.
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import secrets
-import string
-import time
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import StartError
 from ..jobs.database import Change
+from . import row_files
 from .rows import CURSOR, Row
 
 if TYPE_CHECKING:
@@ -25,16 +21,13 @@ if TYPE_CHECKING:
 
     from ..jobs.store import JobStore
 
-_METADATA = "__metadata__.json"
 _BASE = "rowBase"
 _BOOT = "bootId"
 _BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
-_METADATA_SECONDS = 1.0
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
 class LocalDataset:
-    """The default dataset of a local run.
+    """Hands rows to the writing process, which is started when it is first needed.
 
     Args:
         folder: The dataset's folder.
@@ -44,38 +37,46 @@ class LocalDataset:
     def __init__(self, folder: Path, base: int) -> None:
         self._folder = folder
         self._base = base
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rows")
-        self._described_at = 0.0
-        self._count = base
+        self._process: asyncio.subprocess.Process | None = None
 
     async def present(self, rows: Sequence[Row]) -> int:
         """Writing again is harmless, so nothing needs to be known."""
         return 0
 
     async def append(self, rows: Sequence[Row]) -> None:
-        """Write the rows' files."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._write, rows)
+        """Write the rows' files; raises OSError when not all could be written."""
+        process = self._process = self._process or await self._start()
+        if process.stdin is None or process.stdout is None:
+            raise OSError("the process that writes rows has no pipes")
+        try:
+            for row in rows:
+                process.stdin.write(b"%d %d\n%b" % (row.number, len(row.text), row.text))
+            process.stdin.write(b"0 0\n")
+            await process.stdin.drain()
+            answer = await process.stdout.readline()
+        except OSError:
+            answer = b""
+        if not answer:
+            await self.close()
+            raise OSError("the process that writes rows has ended")
+        if answer.startswith(b"!"):
+            raise OSError(answer[2:].decode().strip())
 
     async def close(self) -> None:
-        """Write the metadata."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._describe)
-        self._thread.shutdown()
+        """Let the process end; it writes the metadata last."""
+        process, self._process = self._process, None
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
+            await process.wait()
 
-    def _write(self, rows: Sequence[Row]) -> None:
-        folder, base = str(self._folder), self._base
-        for row in rows:
-            file = os.open(f"{folder}/{base + row.number:09d}.json", _NEW_FILE, 0o644)
-            try:
-                _write_all(file, row.text)
-            finally:
-                os.close(file)
-        self._count = max(self._count, base + rows[-1].number)
-        if time.monotonic() - self._described_at > _METADATA_SECONDS:
-            self._describe()
-
-    def _describe(self) -> None:
-        describe(self._folder, self._count)
-        self._described_at = time.monotonic()
+    async def _start(self) -> asyncio.subprocess.Process:
+        """Start it outside the terminal's process group: an interrupt is for the service, which then closes it."""
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", row_files.__file__, str(self._folder), str(self._base)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
 
 
 def open_dataset(folder: Path, store: JobStore) -> LocalDataset:
@@ -89,41 +90,15 @@ def open_dataset(folder: Path, store: JobStore) -> LocalDataset:
         present = max((int(path.stem) for path in folder.glob("*.json") if path.stem.isdigit()), default=0)
         known = store.get("meta", _BASE)
         base = present if known is None else int(known)
-        boot = _boot_id()
-        changes = [Change("meta", _BASE, b"%d" % base), Change("meta", _BOOT, boot)]
-        if known is not None and store.get("meta", _BOOT) != boot:
-            changes.append(Change("meta", CURSOR, b"0"))
-        store.write(changes)
-        describe(folder, max(present, base))
+        row_files.describe(folder, max(present, base))
     except OSError as exc:
         raise StartError(f"The dataset folder {folder} cannot be used: {exc}.") from exc
+    boot = _boot_id()
+    changes = [Change("meta", _BASE, b"%d" % base), Change("meta", _BOOT, boot)]
+    if known is not None and store.get("meta", _BOOT) != boot:
+        changes.append(Change("meta", CURSOR, b"0"))
+    store.write(changes)
     return LocalDataset(folder, base)
-
-
-def describe(folder: Path, count: int) -> None:
-    """Write the dataset's metadata file, keeping its id and the time it was made."""
-    now = datetime.now(UTC).isoformat()
-    path = folder / _METADATA
-    try:
-        metadata = json.loads(path.read_bytes())
-        metadata["item_count"]
-    except (OSError, ValueError, KeyError, TypeError):
-        alphabet = string.ascii_letters + string.digits
-        metadata = {
-            "id": "".join(secrets.choice(alphabet) for _ in range(17)),
-            "name": None,
-            "created_at": now,
-        }
-    metadata.update(accessed_at=now, modified_at=now, item_count=count)
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(metadata, indent=2), encoding="utf-8")
-    draft.replace(path)
-
-
-def _write_all(file: int, text: bytes) -> None:
-    written = os.write(file, text)
-    while written < len(text):
-        written += os.write(file, text[written:])
 
 
 def _boot_id() -> bytes:

@@ -131,7 +131,8 @@ class RowWriter:
         if rows:
             self.cursor = max(self.cursor, rows[-1].number)
             # The cursor stays within one batch of the rows: a sink may have to find them again after a crash.
-            await self._store.write([Change("meta", CURSOR, b"%d" % self.cursor)]).committed()
+            cursor = Change("meta", CURSOR, b"%d" % self.cursor)
+            await self._store.write([cursor], lazy=True).committed()
 
     async def _pause(self, exc: Exception) -> None:
         logger.warning("rows cannot be written, trying again: %s", exc)

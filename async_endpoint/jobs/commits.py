@@ -23,6 +23,8 @@ its first step) shares the commit of its acceptance."""
 _RETRY_SECONDS = 0.5
 """The gap between two tries of a commit that failed."""
 
+_LAZY_SECONDS = 1.0
+
 Callback = Callable[[], None]
 
 
@@ -112,6 +114,7 @@ class GroupCommit:
         *,
         undo: Callback | None = None,
         follows: Write | None = None,
+        lazy: bool = False,
     ) -> Write:
         """Put changes into the open commit.
 
@@ -120,16 +123,21 @@ class GroupCommit:
             then: Called on the loop once they are committed.
             undo: Take them back if the commit fails, instead of trying until it succeeds, and call this.
             follows: A write with `undo` without which this one makes no sense.
+            lazy: Nobody waits for it, so it goes with the next commit, or has one of its own after a second.
         """
         write = Write(changes, then, undo, follows)
         write.group = self._open
         self._open.writes.append(write)
         self._idle.clear()
-        self._wake.set()
+        if lazy:
+            asyncio.get_running_loop().call_later(_LAZY_SECONDS, self._hasten)
+        else:
+            self._wake.set()
         return write
 
     async def flush(self) -> None:
         """Wait until everything written so far is committed."""
+        self._hasten()
         await self._idle.wait()
 
     async def close(self) -> None:
@@ -137,6 +145,10 @@ class GroupCommit:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._thread.shutdown(wait=True)
+
+    def _hasten(self) -> None:
+        if self._open.writes:
+            self._wake.set()
 
     async def _run(self) -> None:
         while True:

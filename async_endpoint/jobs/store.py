@@ -95,9 +95,10 @@ class JobStore:
         *,
         undo: Callback | None = None,
         follows: Write | None = None,
+        lazy: bool = False,
     ) -> Write:
         """Put changes into the next commit; see `GroupCommit.write`."""
-        return self._commits.write(changes, then, undo=undo, follows=follows)
+        return self._commits.write(changes, then, undo=undo, follows=follows, lazy=lazy)
 
     async def flush(self) -> None:
         """Wait until everything written so far is committed."""
