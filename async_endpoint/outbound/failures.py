@@ -5,6 +5,8 @@ The client library's own messages hold whole URLs, whose queries may be secret, 
 
 from __future__ import annotations
 
+import os
+
 import aiohttp
 
 from .guard import BlockedError
@@ -34,6 +36,6 @@ def in_words(error: aiohttp.ClientError) -> str:
     for kind, words in _IN_WORDS:
         if isinstance(error, kind):
             return words
-    if isinstance(error, OSError) and error.strerror:
-        return f"the connection failed: {error.strerror}"
+    if isinstance(error, OSError) and error.errno:
+        return f"the connection failed: {os.strerror(error.errno)}"
     return "the connection failed"

@@ -299,7 +299,25 @@ async def test_a_switch_of_protocols_nobody_asked_for(http: aiohttp.ClientSessio
 async def test_nobody_there(http: aiohttp.ClientSession) -> None:
     async with served(lambda _: asyncio.sleep(0)) as (_, url):
         pass
-    assert "connection failed" in await failure(http, url)
+    assert await failure(http, url) == "the connection failed: Connection refused"
+
+
+async def test_a_secure_connection_to_a_server_that_has_none(http: aiohttp.ClientSession) -> None:
+    async def plain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert "no secure connection" in await failure(http, f"https://127.0.0.1:{port}/")
+
+
+async def test_bytes_in_headers_that_are_no_text(http: aiohttp.ClientSession) -> None:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nX-A: gr\xfc\xc3\x9f\r\nContent-Length: 0\r\n\r\n")
+
+    async with served(answer) as (_, url):
+        assert (await fetch(http, url))["headers"]["x-a"] == "gr\ufffdß"
 
 
 async def test_no_such_name(http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
