@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -24,6 +25,10 @@ _RETRY_SECONDS = 0.5
 """The gap between two tries of a commit that failed."""
 
 _LAZY_SECONDS = 1.0
+
+_CROWD = 8
+_GATHER_SECONDS = 0.01
+"""With a journal, a commit that follows one with a crowd of writers waits so long for them to come back."""
 
 Callback = Callable[[], None]
 
@@ -78,6 +83,10 @@ class Group:
         self.settled = asyncio.Event()
         self.error: Exception | None = None
 
+    def undoable(self) -> int:
+        """How many writes are of somebody who waits for an answer."""
+        return sum(write.undo is not None for write in self.writes)
+
     def merged(self) -> dict[tuple[str, str], bytes | None]:
         """The last value of each key."""
         last = {(table, key): value for write in self.writes for table, key, value in write.changes}
@@ -103,6 +112,7 @@ class GroupCommit:
         self._open = Group()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
+        self._crowd = 0
         self._idle.set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._task = asyncio.create_task(self._run(), name="store-commits")
@@ -155,8 +165,11 @@ class GroupCommit:
             await self._wake.wait()
             for _ in range(_LINGER_TURNS):
                 await asyncio.sleep(0)
+            if self._journal is not None:
+                await self._gather()
             self._wake.clear()
             group, self._open = self._open, Group()
+            self._crowd = group.undoable()
             try:
                 await self._commit(group)
             except Exception as exc:
@@ -164,6 +177,12 @@ class GroupCommit:
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 self._succeed(group)
+
+    async def _gather(self) -> None:
+        """Wait for the crowd that the last commit answered: the next round trip can carry it as well."""
+        deadline = time.monotonic() + _GATHER_SECONDS
+        while _CROWD <= self._crowd > self._open.undoable() > 0 and time.monotonic() < deadline:
+            await asyncio.sleep(_GATHER_SECONDS / 10)
 
     async def _commit(self, group: Group) -> None:
         changes = group.merged()
