@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from .. import __version__
 from ..jobs.model import JobStatus
 from ..outbound.deliveries import DeliveryStatus
+from .routes import always
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -164,11 +165,18 @@ def _operation(route: Route) -> dict[str, Any]:
             **{str(status): _response(answer) for status, answer in sorted(route.answers.items())},
             "default": _response("What went wrong."),
         },
-        "security": [] if route.open is not None else [{"bearer": []}, {"apiKey": []}, {"token": []}],
+        "security": _security(route),
     }
     if route.body is not None:
         operation["requestBody"] = route.body
     return operation
+
+
+def _security(route: Route) -> list[dict[str, list[str]]]:
+    """The empty choice says that some requests need no credentials."""
+    if route.open is always:
+        return []
+    return [{"bearer": []}, {"apiKey": []}, {"token": []}, *([{}] if route.open is not None else [])]
 
 
 def _response(answer: str | Mapping[str, Any]) -> Mapping[str, Any]:
