@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import resource
 import signal
 import socket
@@ -29,7 +28,6 @@ from .outbound.session import open_session
 from .outbound.webhooks import Webhooks
 from .settings import Settings, load_settings
 from .web.apify_api import deliveries
-from .web.apify_api.default_storages import local_storages
 from .web.app import build_app
 from .web.backend import Backend
 from .web.middlewares import AccessLogger
@@ -154,9 +152,7 @@ class Service:
         )
         self._backend.store, self._backend.registry = self._store, self._registry
         self._backend.webhooks = self._webhooks
-        self._backend.storages = local_storages(
-            self._environment.storage_dir, os.environ.get("ACTOR_INPUT_KEY") or "INPUT"
-        )
+        self._backend.storages = self._run.storages()
         await self._registry.start()
         await self._run.begin(self._registry)
         self._webhooks.start()

@@ -14,6 +14,7 @@ from apify_client import ApifyClientAsync
 from ..errors import StartError
 from ..jobs.store import JobStore
 from .charging import EVENT, Budget, Charging, RunTill
+from .default_storages import platform_storages
 from .platform_rows import PlatformRows
 from .records import Records, RecordsError
 from .replica import Replica
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ..environment import Environment
     from ..jobs.live import Outbox
     from ..jobs.registry import JobRegistry
+    from ..jobs.storages import DefaultStorages
     from ..settings import Settings
     from .rows import RowSink
 
@@ -102,6 +104,16 @@ class PlatformRun:
     async def open_rows(self, store: JobStore) -> RowSink:
         """The run's default dataset."""
         return PlatformRows(self._client.dataset(self._actor.configuration.default_dataset_id or ""))
+
+    def storages(self) -> DefaultStorages:
+        """Read through the API, by a client that tries again."""
+        configuration = self._actor.configuration
+        return platform_storages(
+            ApifyClientAsync(configuration.token, api_url=configuration.api_base_url),
+            configuration.default_dataset_id or "",
+            configuration.default_key_value_store_id or "",
+            configuration.input_key,
+        )
 
     @property
     def outboxes(self) -> tuple[Outbox, ...]:

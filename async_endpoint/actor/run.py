@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..errors import SettingsError
 from ..jobs.store import JobStore
 from .dataset import LocalDataset, open_dataset
+from .default_storages import local_storages
 
 if TYPE_CHECKING:
     from ..environment import Environment
     from ..jobs.live import Outbox
     from ..jobs.registry import JobRegistry
+    from ..jobs.storages import DefaultStorages
     from ..settings import Settings
     from .rows import RowSink
 
@@ -43,6 +45,9 @@ class Run(Protocol):
 
     async def open_rows(self, store: JobStore) -> RowSink:
         """Where rows go."""
+
+    def storages(self) -> DefaultStorages:
+        """The run's own dataset and key-value store, to be read."""
 
     @property
     def outboxes(self) -> tuple[Outbox, ...]:
@@ -84,7 +89,7 @@ class LocalRun:
 
     async def input(self) -> Any:
         """The Actor input from its file."""
-        key = os.environ.get("ACTOR_INPUT_KEY") or "INPUT"
+        key = _input_key()
         folder = self._folder / "key_value_stores" / "default"
         path = next((path for path in (folder / f"{key}.json", folder / key) if path.is_file()), None)
         if path is None:
@@ -108,6 +113,10 @@ class LocalRun:
         self._dataset = open_dataset(self._folder / "datasets" / "default", store)
         return self._dataset
 
+    def storages(self) -> DefaultStorages:
+        """Read from the files."""
+        return local_storages(self._folder, _input_key())
+
     def admit(self) -> None:
         """Nothing to refuse."""
 
@@ -128,3 +137,8 @@ class LocalRun:
         """Write the dataset's metadata."""
         if self._dataset is not None:
             await self._dataset.close()
+
+
+def _input_key() -> str:
+    """The record that the Actor input is in."""
+    return os.environ.get("ACTOR_INPUT_KEY") or "INPUT"

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from ..handlers.catalog import Catalog
     from ..jobs.metrics import Metrics
     from ..jobs.registry import JobRegistry
+    from ..jobs.storages import DefaultStorages
     from ..jobs.store import JobStore
     from ..outbound.webhooks import Webhooks
     from ..settings import Settings
-    from .apify_api.default_storages import DefaultStorages
     from .presets import Presets
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
@@ -18,23 +18,9 @@ from .run_model import run_id
 from .run_storages import RunDataset
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from ...jobs.model import Job
+    from ...jobs.storages import Items
     from ..backend import Backend
-
-
-class Items(Protocol):
-    """A dataset's items, in the order in which they were stored."""
-
-    async def count(self) -> int:
-        """How many there are."""
-
-    async def count_clean(self) -> int:
-        """How many are left when hidden fields and then empty items are skipped."""
-
-    def pages(self, offset: int, limit: int, *, desc: bool) -> AsyncIterator[list[Any]]:
-        """Some of them, a page at a time."""
 
 
 class Source(NamedTuple):

@@ -48,7 +48,7 @@ def _common(job: Job) -> dict[str, Any]:
         "act_id": job.type,
         "actor_task_id": notes.get("preset"),
         "status": run_status(job, now_ms()),
-        "started_at": iso(job.created_at if job.started_at is None else job.started_at),
+        "started_at": iso(job.created_at),
         "finished_at": None if job.finished_at is None else iso(job.finished_at),
         "meta": RunMeta(origin=notes.get("origin", "API")),
         "default_key_value_store_id": identity,

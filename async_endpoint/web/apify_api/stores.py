@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
@@ -18,19 +18,10 @@ from .run_storages import RunRecords
 if TYPE_CHECKING:
     from ...jobs.model import Job
     from ...jobs.outputs import Record
+    from ...jobs.storages import Records
     from ..backend import Backend
 
 MAX_KEYS_PER_PAGE = 1000
-
-
-class Records(Protocol):
-    """The records of a key-value store."""
-
-    async def get(self, key: str) -> Record | None:
-        """The record under a key."""
-
-    async def sizes(self) -> dict[str, int]:
-        """Every key with the size of its record in bytes."""
 
 
 class Store(NamedTuple):

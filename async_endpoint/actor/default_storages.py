@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-from ...jobs.outputs import Record
+from ..jobs.outputs import Record
+from ..jobs.storages import DefaultStorages
+from .segments import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,23 +21,10 @@ if TYPE_CHECKING:
     from apify_client import ApifyClientAsync
     from apify_client._resource_clients import DatasetClientAsync, KeyValueStoreClientAsync
 
-    from .datasets import Items
-    from .stores import Records
+    from ..jobs.storages import Records
 
 ITEMS_PER_PAGE = 1000
-REPLICA_PREFIX = "jobs-replica-"
-"""What the keys of the replica's records begin with; a test holds it equal to the replica's own."""
-
 _METADATA = ".__metadata__.json"
-
-
-class DefaultStorages(NamedTuple):
-    """The two default storages with their ids."""
-
-    dataset_id: str
-    items: Items
-    store_id: str
-    records: Records
 
 
 def local_storages(folder: Path, input_key: str) -> DefaultStorages:
@@ -70,11 +59,7 @@ class PublicRecords:
         return {key: size for key, size in (await self._records.sizes()).items() if not self._is_private(key)}
 
     def _is_private(self, key: str) -> bool:
-        return (
-            key.partition(".")[0] == self._input_key
-            or key == self._input_key
-            or key.startswith(REPLICA_PREFIX)
-        )
+        return key.partition(".")[0] == self._input_key or key == self._input_key or key.startswith(PREFIX)
 
 
 class LocalItems:

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from async_endpoint.actor.default_storages import local_storages
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from async_endpoint.jobs.storages import Items
+
+
+def write(folder: Path, name: str, text: str, content_type: str | None = None) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text, encoding="utf-8")
+    if content_type is not None:
+        metadata = {"key": name, "content_type": content_type, "size": len(text)}
+        (folder / f"{name}.__metadata__.json").write_text(json.dumps(metadata), encoding="utf-8")
+
+
+async def read(items: Items, offset: int, limit: int, *, desc: bool = False) -> list[Any]:
+    return [item async for page in items.pages(offset, limit, desc=desc) for item in page]
+
+
+async def test_rows_are_read_from_their_files(tmp_path: Path) -> None:
+    folder = tmp_path / "datasets" / "default"
+    for number in range(1, 2503):
+        write(folder, f"{number:09}.json", json.dumps({"number": number}))
+    write(folder, "__metadata__.json", "{}")
+    items = local_storages(tmp_path, "INPUT").items
+    assert (await items.count(), await items.count_clean()) == (2502, 2502)
+    assert [row["number"] for row in await read(items, 999, 3)] == [1000, 1001, 1002]
+    assert [row["number"] for row in await read(items, 1, 2, desc=True)] == [2501, 2500]
+    assert [row["number"] for row in await read(items, 0, 250_000)] == list(range(1, 2503))
+    assert await read(items, 2502, 10) == []
+
+
+async def test_a_dataset_that_does_not_exist_yet_is_empty(tmp_path: Path) -> None:
+    storages = local_storages(tmp_path, "INPUT")
+    assert await storages.items.count() == 0
+    assert await read(storages.items, 0, 10) == []
+    assert await storages.records.sizes() == {}
+
+
+async def test_records_are_read_but_not_the_input_nor_the_replica(tmp_path: Path) -> None:
+    folder = tmp_path / "key_value_stores" / "default"
+    write(folder, "report%2Fpage", "<p>", "text/html")
+    for private in ("SETTINGS.json", "SETTINGS", "jobs-replica-snapshot"):
+        write(folder, private, '{"accessToken": "secret"}', "application/json")
+    write(folder, "__metadata__.json", "{}")
+    records = local_storages(tmp_path, "SETTINGS").records
+    assert await records.sizes() == {"report/page": 3}
+    assert await records.get("report/page") == ("report/page", "text/html", b"<p>")
+    for private in ("SETTINGS.json", "SETTINGS", "jobs-replica-snapshot", "nothing", "..", "../../secret"):
+        assert await records.get(private) is None
