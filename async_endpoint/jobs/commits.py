@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from ..errors import StoreUnavailable
 from .clock import now_ms
@@ -74,18 +74,15 @@ class Write:
 
 
 class Group:
-    """The writes of one commit, in order."""
+    """The writes of one commit, in order; `waiters` of them have `undo`, so that somebody waits for an answer."""
 
-    __slots__ = ("error", "settled", "writes")
+    __slots__ = ("error", "settled", "waiters", "writes")
 
     def __init__(self) -> None:
         self.writes: list[Write] = []
+        self.waiters = 0
         self.settled = asyncio.Event()
         self.error: Exception | None = None
-
-    def undoable(self) -> int:
-        """How many writes are of somebody who waits for an answer."""
-        return sum(write.undo is not None for write in self.writes)
 
     def merged(self) -> dict[tuple[str, str], bytes | None]:
         """The last value of each key."""
@@ -113,6 +110,7 @@ class GroupCommit:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._crowd = 0
+        self._gathered = asyncio.Event()
         self._idle.set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._task = asyncio.create_task(self._run(), name="store-commits")
@@ -139,6 +137,10 @@ class GroupCommit:
         write.group = self._open
         self._open.writes.append(write)
         self._idle.clear()
+        if undo is not None:
+            self._open.waiters += 1
+            if self._open.waiters == self._crowd:
+                self._gathered.set()
         if lazy:
             asyncio.get_running_loop().call_later(_LAZY_SECONDS, self._hasten)
         else:
@@ -169,7 +171,7 @@ class GroupCommit:
                 await self._gather()
             self._wake.clear()
             group, self._open = self._open, Group()
-            self._crowd = group.undoable()
+            self._crowd = group.waiters
             try:
                 await self._commit(group)
             except Exception as exc:
@@ -180,9 +182,10 @@ class GroupCommit:
 
     async def _gather(self) -> None:
         """Wait for the crowd that the last commit answered: the next round trip can carry it as well."""
-        deadline = time.monotonic() + _GATHER_SECONDS
-        while _CROWD <= self._crowd > self._open.undoable() > 0 and time.monotonic() < deadline:
-            await asyncio.sleep(_GATHER_SECONDS / 10)
+        if self._crowd >= _CROWD and 0 < self._open.waiters < self._crowd:
+            self._gathered.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._gathered.wait(), _GATHER_SECONDS)
 
     async def _commit(self, group: Group) -> None:
         changes = group.merged()
