@@ -159,7 +159,9 @@ class TestDelivery:
         receiver.replies["/"] = ["hang"]
         async with sending(store, delays_ms=()) as webhooks:
             webhooks.sources.insert(0, lambda job, event: [owed(job, receiver.url, timeout_ms=100)])
-            [delivery] = await settled(webhooks, await happen(store, webhooks, ended()))
+            [delivery] = await settled(
+                webhooks, await happen(store, webhooks, ended(notes={"from": "elsewhere"}))
+            )
         assert delivery.attempts[0].error == "no answer within 100 ms"
         assert 100 <= delivery.attempts[0].ms < 1000
 
@@ -284,7 +286,7 @@ class TestEvents:
                 {"X-Kind": "other"}, json.dumps([delivery.extra, json.loads(snapshot)["status"]]).encode()
             )
             receiver.replies["/"] = [500, 200]
-            await happen(store, webhooks, ended())
+            await happen(store, webhooks, ended(notes={"from": "elsewhere"}))
             got = await receiver.wait_for(2)
         assert [(one.headers["X-Kind"], one.json()) for one in got] == [
             ("other", [{"n": 1}, "completed"])
@@ -296,7 +298,9 @@ class TestEvents:
         async with sending(store, delays_ms=(1,)) as webhooks:
             webhooks.sources.append(lambda job, event: [owed(job, receiver.url, kind="unknown")])
             with caplog.at_level(logging.CRITICAL):
-                [delivery] = await settled(webhooks, await happen(store, webhooks, ended()))
+                [delivery] = await settled(
+                    webhooks, await happen(store, webhooks, ended(notes={"from": "elsewhere"}))
+                )
         assert (delivery.status, statuses(delivery)) == (DeliveryStatus.FAILED, [None, None])
 
 
