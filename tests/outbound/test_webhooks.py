@@ -13,11 +13,11 @@ from async_endpoint.jobs.clock import iso
 from async_endpoint.jobs.model import JobStatus, WebhookOptions
 from async_endpoint.outbound.deliveries import DeliveryStatus
 from async_endpoint.outbound.posting import Request
+from tests.outbound.ledgers import DELAYS, ended, happen, hook, owed, sending, settled, statuses
 
 if TYPE_CHECKING:
     from async_endpoint.jobs.store import JobStore
-    from tests.outbound.ledgers import DELAYS, ended, happen, hook, owed, sending, settled, statuses
-from tests.outbound.receiver import Receiver
+    from tests.outbound.receiver import Receiver
 
 
 class TestDelivery:
