@@ -28,6 +28,7 @@ from .outbound.session import open_session
 from .outbound.webhooks import Webhooks
 from .settings import Settings, load_settings
 from .web.apify_api import deliveries
+from .web.apify_api.run_model import Surroundings
 from .web.app import build_app
 from .web.backend import Backend
 from .web.middlewares import AccessLogger
@@ -141,7 +142,8 @@ class Service:
             receivers=settings.webhooks,
             delays_ms=settings.webhook_retry_delays_ms,
         )
-        deliveries.install(self._webhooks, self._environment.container_url)
+        surroundings = Surroundings(self._environment.container_url, settings.job_timeout_ms)
+        deliveries.install(self._webhooks, surroundings)
         self._registry = JobRegistry(
             self._store,
             self._catalog.bind(Resources(settings, self._session)),

@@ -28,7 +28,7 @@ OWN_KEYS = frozenset({"INPUT"})
 """Record keys that a handler cannot write."""
 
 _KEY = re.compile(r"[A-Za-z0-9!\-_.'()]{1,256}")
-_OVERHEAD = 64
+_OVERHEAD = 32
 """Bytes counted for each value on top of its own."""
 
 

@@ -293,7 +293,13 @@ async def test_refusals(api: Client, service: Service) -> None:
     refused(await api.post("/v2/acts/echo/runs?memory=100", {}), 400, "invalid-parameter")
     refused(await api.post("/v2/acts/echo/runs?webhooks=%25", {}), 400, "invalid-parameter")
     refused(await api.get("/v2/actor-runs?status=DONE"), 400, "invalid-parameter")
-    refused(await api.get("/v2/datasets/default/items?limit=-1"), 400, "invalid-parameter")
+    for wrong in ("limit=-1", "bom=x", "attachment=x", "desc=x", "view=overview"):
+        reply = await api.get(f"/v2/datasets/default/items?{wrong}")
+        refused(
+            reply,
+            400,
+            {"view=overview": "requested-dataset-view-does-not-exist"}.get(wrong, "invalid-parameter"),
+        )
     async with service.client() as stranger:
         refused(await stranger.get("/v2/users/me"), 401, "token-not-provided")
         refused(await stranger.get("/v2/nope"), 401, "token-not-provided")

@@ -85,9 +85,9 @@ async def test_one_item_and_everything_together_are_bounded() -> None:
         out.push("x" * 1000)
     assert (caught.value.code, caught.value.retryable) == ("result-too-large", False)
     for _ in range(TOTAL_FACTOR):
-        out.push("x" * 900)
+        out.push("x" * 950)
     with pytest.raises(JobError):
-        out.push("x" * 900)
+        out.push("x" * 950)
     with pytest.raises(JobError):
         out.set("large", b"x" * 1000, None)
     assert len(written) == TOTAL_FACTOR

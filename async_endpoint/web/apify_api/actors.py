@@ -8,8 +8,7 @@ from ...jobs.clock import iso
 from ...masking import masked
 from ..backend import BACKEND
 from .answers import data_response, json_response
-from .models import Actor, ActorStats, DefaultRunOptions, Task, TaskOptions, TaskStats, User
-from .run_index import count_runs
+from .models import Actor, DefaultRunOptions, Task, TaskOptions, User
 from .starting import Runnable, find_actor, find_task
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ async def show_actor(request: web.Request, actor_id: str) -> web.Response:
         description=model.__doc__,
         created_at=started,
         modified_at=started,
-        stats=ActorStats(total_runs=await count_runs(backend, actor.runs)),
         default_run_options=DefaultRunOptions(timeout_secs=_timeout_secs(backend, {})),
     )
     return data_response(shown.body())
@@ -48,7 +46,6 @@ async def show_task(request: web.Request, task_id: str) -> web.Response:
         name=task.id,
         created_at=started,
         modified_at=started,
-        stats=TaskStats(total_runs=await count_runs(backend, task.runs)),
         options=TaskOptions(timeout_secs=_timeout_secs(backend, task.base.get("options") or {})),
         input=_shown_input(task),
     )

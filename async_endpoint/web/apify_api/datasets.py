@@ -61,6 +61,7 @@ class Export(NamedTuple):
     query: ItemQuery
     format: str
     writer: Writer
+    opening: bytes
 
 
 def parse_export(request: web.Request, dataset_id: str) -> Export:
@@ -73,7 +74,8 @@ def parse_export(request: web.Request, dataset_id: str) -> Export:
     if request.query.get("view"):
         raise ApiError(400, "requested-dataset-view-does-not-exist", "This dataset has no such view.")
     address = link(request.app[BACKEND], "datasets", dataset_id, "items")
-    return Export(query, *make_writer(request.query, dataset_id, address))
+    name, writer = make_writer(request.query, dataset_id, address)
+    return Export(query, name, writer, opening(request.query, name))
 
 
 async def send_items(request: web.Request, source: Source, status: int = 200) -> web.StreamResponse:
@@ -87,7 +89,7 @@ async def send_items(request: web.Request, source: Source, status: int = 200) ->
     response = web.StreamResponse(status=status, headers=headers)
     await response.prepare(request)
     if request.method != "HEAD":
-        await response.write(opening(request.query, export.format))
+        await response.write(export.opening)
         await _write(response, source.items, export)
     await response.write_eof()
     return response

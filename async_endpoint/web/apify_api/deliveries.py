@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 KIND = "apify"
 
 
-def install(webhooks: Webhooks, container_url: str | None) -> None:
+def install(webhooks: Webhooks, surroundings: run_model.Surroundings) -> None:
     """Let the ledger know these webhooks; before the registry starts."""
-    webhooks.sources.append(partial(owed, container_url))
+    webhooks.sources.append(partial(owed, surroundings))
     webhooks.renderers[KIND] = render
 
 
-def owed(container_url: str | None, job: Job, event: str) -> Iterator[Delivery]:
+def owed(surroundings: run_model.Surroundings, job: Job, event: str) -> Iterator[Delivery]:
     """The deliveries of one event of a job to the webhooks that its run was started with."""
     declared = job.notes.get("webhooks") if job.notes else None
     name = _event_type(job, event) if declared else None
@@ -46,7 +46,7 @@ def owed(container_url: str | None, job: Job, event: str) -> Iterator[Delivery]:
                 at=at,
                 url=webhook.request_url,
                 kind=KIND,
-                extra={"webhook": fields, "variables": _variables(job, name, at, container_url)},
+                extra={"webhook": fields, "variables": _variables(job, name, at, surroundings)},
                 delays_ms=() if webhook.do_not_retry else RETRY_DELAYS_MS,
                 timeout_ms=TIMEOUT_MS,
                 due=at,
@@ -74,8 +74,8 @@ def _event_type(job: Job, event: str) -> str | None:
     return event_type(run_status(job, now_ms())) if job.terminal else None
 
 
-def _variables(job: Job, name: str, at: int, container_url: str | None) -> dict[str, Any]:
-    resource = run_model.run(job, container_url).body()
+def _variables(job: Job, name: str, at: int, surroundings: run_model.Surroundings) -> dict[str, Any]:
+    resource = run_model.run(job, surroundings).body()
     data = {"actorId": job.type, "actorRunId": run_model.run_id(job)}
     if resource.get("actorTaskId"):
         data["actorTaskId"] = resource["actorTaskId"]

@@ -170,12 +170,6 @@ class ListOfKeys(ApiModel):
     next_exclusive_start_key: str | None
 
 
-class TaskStats(ApiModel):
-    """Published schema TaskStats."""
-
-    total_runs: int
-
-
 class TaskOptions(ApiModel):
     """Published schema TaskOptions."""
 
@@ -194,7 +188,6 @@ class Task(ApiModel):
     username: str = USERNAME
     created_at: str
     modified_at: str
-    stats: TaskStats
     options: TaskOptions
     input: dict[str, Any]
 
@@ -203,7 +196,6 @@ class ActorStats(ApiModel):
     """Published schema ActorStats."""
 
     total_builds: int = 1
-    total_runs: int
 
 
 class Version(ApiModel):
@@ -234,7 +226,7 @@ class Actor(ApiModel):
     is_public: bool = False
     created_at: str
     modified_at: str
-    stats: ActorStats
+    stats: ActorStats = ActorStats()
     versions: list[Version] = [Version()]
     default_run_options: DefaultRunOptions
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic_core import from_json
 
@@ -25,17 +25,24 @@ def list_item(job: Job) -> RunListItem:
     return RunListItem(**_common(job))
 
 
-def run(job: Job, container_url: str | None) -> Run:
+class Surroundings(NamedTuple):
+    """What a run shows beside its job: where the service is reached, and the timeout of jobs without their own."""
+
+    container_url: str | None
+    timeout_ms: int | None
+
+
+def run(job: Job, surroundings: Surroundings) -> Run:
     """The run as a whole."""
-    ended = job.terminal
-    where = {} if container_url is None else {"container_url": container_url}
+    ended, url = job.terminal, surroundings.container_url
+    where = {} if url is None else {"container_url": url}
     return Run(
         **_common(job),
         **where,
         status_message=_status_message(job),
         is_status_message_terminal=ended,
         stats=_stats(job),
-        options=_options(job),
+        options=_options(job, job.options.timeout_ms or surroundings.timeout_ms or 0),
         exit_code=(0 if job.status is JobStatus.COMPLETED else 1) if ended else None,
     )
 
@@ -75,12 +82,12 @@ def _stats(job: Job) -> RunStats:
     )
 
 
-def _options(job: Job) -> RunOptions:
+def _options(job: Job, timeout_ms: int) -> RunOptions:
     asked = (job.notes or {}).get("runOptions", {})
     return RunOptions.model_validate(
         {
             "build": BUILD_TAG,
-            "timeoutSecs": -(-(job.options.timeout_ms or 0) // 1000),
+            "timeoutSecs": -(-timeout_ms // 1000),
             "restartOnError": job.options.retry.max_attempts > 1,
             **asked,
         }

@@ -165,4 +165,5 @@ async def resurrect(request: web.Request, job: Job) -> web.Response:
 def _run_response(
     backend: Backend, job: Job, status: int = 200, headers: dict[str, str] | None = None
 ) -> web.Response:
-    return data_response(run_model.run(job, backend.environment.container_url).body(), status, headers)
+    surroundings = run_model.Surroundings(backend.environment.container_url, backend.settings.job_timeout_ms)
+    return data_response(run_model.run(job, surroundings).body(), status, headers)
