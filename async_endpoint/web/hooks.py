@@ -42,6 +42,7 @@ async def run(request: web.Request) -> web.Response:
         preset.verify.verify(request.headers, body, time.time())
     parts = _parts(request, body, preset)
     task = backend.catalog.parse(backend.presets.task_for(preset, parts))
+    task = task._replace(notes={"preset": preset.name, "origin": "WEBHOOK"})
     accepted = await backend.registry.submit([task], _idempotency(request, preset, parts, body))
     return accepted_answer(backend, accepted.jobs[0], replayed(accepted))
 

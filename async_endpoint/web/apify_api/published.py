@@ -124,7 +124,7 @@ class PublishedPath(NamedTuple):
         if len(segments) != len(self.segments):
             return None
         pairs = list(zip(self.segments, segments, strict=True))
-        if any(expected not in ("*", actual) for expected, actual in pairs):
+        if not all(segments) or any(expected not in ("*", actual) for expected, actual in pairs):
             return None
         return tuple(actual for expected, actual in pairs if expected == "*")
 
