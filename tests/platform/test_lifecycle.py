@@ -1,0 +1,317 @@
+"""How a run on the platform starts, is stopped, moved, aborted and taken up again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from tests.platform.api import PRICING
+from tests.platform.harness import ROOT, Run
+from tests.platform.standin import StandIn
+from tests.platform.storage import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+PUT = "^PUT .*/records/"
+LONG = {"type": "sleep", "ms": 60_000}
+
+
+@pytest.fixture
+def platform() -> Iterator[StandIn]:
+    with StandIn() as standin:
+        yield standin
+
+
+@pytest.fixture
+async def launch(platform: StandIn, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+    """Makes and starts a run; whatever is left of it is killed afterwards."""
+    runs: list[Run] = []
+
+    async def start(settings: dict[str, Any] | None = None, **env: str) -> Run:
+        run = Run(platform, tmp_path / str(len(runs)), settings, env)
+        runs.append(run)
+        run.log.parent.mkdir()
+        await run.start()
+        return run
+
+    yield start
+    for run in runs:
+        await run.kill()
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as session:
+        yield session
+
+
+async def submit(http: aiohttp.ClientSession, run: Run, task: dict[str, Any]) -> str:
+    async with http.post(run.url + "/tasks", json=task) as answer:
+        assert answer.status == 202, await answer.text()
+        return str((await answer.json())["jobId"])
+
+
+async def read(http: aiohttp.ClientSession, run: Run, job_id: str) -> dict[str, Any]:
+    async with http.get(f"{run.url}/tasks/{job_id}") as answer:
+        assert answer.status == 200, await answer.text()
+        job: dict[str, Any] = await answer.json()
+        return job
+
+
+async def ended(http: aiohttp.ClientSession, run: Run, job_id: str) -> dict[str, Any]:
+    async with http.post(f"{run.url}/tasks/{job_id}/wait?timeoutMs=10000") as answer:
+        assert answer.status == 200, await answer.text()
+        job: dict[str, Any] = await answer.json()
+        return job
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.05)
+
+
+def patched(tmp_path: Path, *lines: str) -> dict[str, str]:
+    """Environment variables that run these lines in the service before it starts."""
+    (tmp_path / "patches.py").write_text("\n".join(lines))
+    return {"ASYNC_ENDPOINT_HANDLERS": "patches", "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+
+
+async def test_a_job_is_kept_charged_and_has_its_row_in_the_dataset(
+    platform: StandIn, launch: Callable[..., Any], http: aiohttp.ClientSession
+) -> None:
+    platform.pricing = PRICING
+    run = await launch()
+    job_id = await submit(http, run, {"payload": 7})
+    assert (await ended(http, run, job_id))["result"] == {"taskType": "echo", "payload": 7}
+    assert await run.stop() == 0
+    (row,) = run.rows()
+    assert (row["jobId"], row["status"], len(row)) == (job_id, "completed", 10)
+    assert platform.storage.charged["completed-job"] == 1
+
+
+async def test_without_pay_per_event_nothing_is_charged(
+    platform: StandIn, launch: Callable[..., Any], http: aiohttp.ClientSession
+) -> None:
+    run = await launch()
+    await ended(http, run, await submit(http, run, {}))
+    assert await run.stop() == 0
+    assert platform.meter.count("charge") == 0
+
+
+async def test_a_migrating_run_drains_asks_for_a_reboot_and_never_ends_by_itself(
+    platform: StandIn, launch: Callable[..., Any], http: aiohttp.ClientSession
+) -> None:
+    run = await launch()
+    short = await submit(http, run, {"type": "sleep", "ms": 1500})
+    platform.faults = [Fault("status", "/reboot$", times=2)]
+    platform.send_event("migrating")
+    await asyncio.sleep(0.5)
+    async with http.post(run.url + "/tasks", json={}) as answer:
+        assert answer.status == 503
+        assert "Retry-After" in answer.headers
+    await until(lambda: platform.reboots == 1, 20)
+    run._process.send_signal(signal.SIGTERM)
+    await asyncio.sleep(1)
+    assert run.alive
+    await run.kill()
+    await run.start()
+    assert (await read(http, run, short))["status"] == "completed"
+
+
+async def test_what_a_migrating_run_could_not_finish_goes_on_on_the_next_machine(
+    platform: StandIn, launch: Callable[..., Any], http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    quick = patched(
+        tmp_path, "from async_endpoint.actor.platform import PlatformRun", "PlatformRun.grace = 0.5"
+    )
+    run = await launch({"maxConcurrentTasks": 1}, **quick)
+    running = await submit(http, run, {"type": "sleep", "ms": 3000})
+    queued = await submit(http, run, {"payload": "queued"})
+    platform.send_event("migrating")
+    await until(lambda: platform.reboots == 1)
+    await run.kill()
+    await run.start()
+    job = await ended(http, run, running)
+    assert (job["status"], job["attempt"]) == ("completed", 2)
+    assert (await ended(http, run, queued))["status"] == "completed"
+
+
+@pytest.mark.parametrize("cause", ["aborting", "SIGTERM", "SIGINT"])
+async def test_a_run_that_is_stopped_ends_in_order_and_a_resurrected_one_goes_on(
+    platform: StandIn, launch: Callable[..., Any], http: aiohttp.ClientSession, cause: str
+) -> None:
+    run = await launch()
+    done = await submit(http, run, {"payload": 1})
+    delayed = await submit(http, run, {"payload": 2, "options": {"delayMs": 4000}})
+    await ended(http, run, done)
+    if cause == "aborting":
+        platform.send_event("aborting")
+        assert await run.exit_code() == 0
+    else:
+        assert await run.stop(getattr(signal, cause)) == 0
+    assert len(run.rows()) == 1
+    await run.start()
+    assert (await read(http, run, done))["status"] == "completed"
+    assert (await ended(http, run, delayed))["status"] == "completed"
+
+
+async def test_a_migrating_run_that_is_aborted_ends(platform: StandIn, launch: Callable[..., Any]) -> None:
+    run = await launch()
+    platform.send_event("migrating")
+    await until(lambda: platform.reboots == 1)
+    platform.send_event("aborting")
+    assert await run.exit_code() == 0
+
+
+async def test_a_run_whose_timeout_is_near_ends_in_order(
+    launch: Callable[..., Any], http: aiohttp.ClientSession
+) -> None:
+    now = datetime.now(UTC)
+    env = {"ACTOR_STARTED_AT": now.isoformat(), "ACTOR_TIMEOUT_AT": (now + timedelta(seconds=8)).isoformat()}
+    run = await launch(**env)
+    await submit(http, run, {})
+    assert await run.exit_code(12) == 0
+    assert datetime.now(UTC) < now + timedelta(seconds=8)
+    assert len(run.rows()) == 1
+
+
+async def test_a_run_with_fresh_storages_starts_empty(
+    launch: Callable[..., Any], http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    run = await launch()
+    job_id = await submit(http, run, {})
+    await run.kill()
+    with StandIn() as elsewhere:
+        fresh = Run(elsewhere, tmp_path)
+        await fresh.start()
+        async with http.get(f"{fresh.url}/tasks/{job_id}") as answer:
+            assert answer.status == 404
+        await fresh.kill()
+
+
+async def test_the_events_socket_may_be_cut(platform: StandIn, launch: Callable[..., Any]) -> None:
+    run = await launch()
+    platform.drop_sockets()
+    await until(lambda: bool(platform._sockets))
+    platform.send_event("aborting")
+    assert await run.exit_code() == 0
+
+
+async def test_the_status_message_counts_jobs_and_comes_at_most_every_ten_seconds(
+    platform: StandIn, launch: Callable[..., Any], http: aiohttp.ClientSession
+) -> None:
+    run = await launch({"maxConcurrentTasks": 2})
+    for task in (LONG, LONG, LONG, {"payload": 1, "options": {"priority": 9}}):
+        await submit(http, run, task)
+    await until(lambda: len(platform.status_messages) > 1, 15)
+    assert platform.status_messages[1][1] == "2 running, 2 queued, 0 done"
+    assert platform.status_messages[1][0] - platform.status_messages[0][0] > 9.5
+
+
+async def test_while_the_key_value_store_fails_nothing_is_accepted_and_jobs_go_on(
+    platform: StandIn, launch: Callable[..., Any], http: aiohttp.ClientSession
+) -> None:
+    run = await launch()
+    running = await submit(http, run, {"type": "sleep", "ms": 2000})
+    await until(lambda: platform.meter.count("push") == 0)
+    platform.faults = [Fault("status", PUT, 503)]
+    async with http.post(run.url + "/tasks", json={}) as answer:
+        assert answer.status == 503
+        assert "Retry-After" in answer.headers
+        assert (await answer.json())["code"] == "store-unavailable"
+    async with http.get(run.url + "/ready") as answer:
+        assert answer.status == 503
+    began = time.monotonic()
+    async with http.post(run.url + "/tasks", json={}) as answer:
+        assert answer.status == 503
+    assert time.monotonic() - began < 1, "once it is known to be down, clients are told at once"
+    await asyncio.sleep(2)
+    assert (await read(http, run, running))["status"] == "running", "an end is not shown before it is kept"
+    platform.faults = []
+    assert (await ended(http, run, running))["status"] == "completed"
+    async with http.get(run.url + "/ready") as answer:
+        assert answer.status == 200
+    await submit(http, run, {})
+
+
+async def test_durability_snapshot_loses_at_most_a_second(
+    platform: StandIn, launch: Callable[..., Any], http: aiohttp.ClientSession
+) -> None:
+    platform.latency = 0.2
+    run = await launch({"durability": "snapshot"})
+    began = time.monotonic()
+    first = await submit(http, run, {})
+    assert time.monotonic() - began < 0.15, "nobody waits for the key-value store"
+    await asyncio.sleep(1.5)
+    await run.kill()
+    await run.start()
+    assert (await ended(http, run, first))["status"] == "completed"
+    last = await submit(http, run, {})
+    assert await run.stop() == 0
+    await run.start()
+    assert (await read(http, run, last))["status"] == "completed"
+
+
+async def test_at_the_cost_limit_jobs_are_refused_and_the_run_ends_in_order(
+    platform: StandIn, launch: Callable[..., Any], http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    platform.pricing, platform.max_charge_usd = PRICING, 0.03
+    env = patched(tmp_path, "import async_endpoint.actor.platform as p", "p._FAREWELL_SECONDS = 1.0")
+    run = await launch(**env)
+    accepted = [await submit(http, run, {"payload": n}) for n in range(3)]
+    async with http.post(run.url + "/tasks", json={}) as answer:
+        assert answer.status == 402
+        body = await answer.json()
+    assert body["code"] == "cost-limit-reached"
+    assert "cost limit" in body["detail"]
+    assert await run.exit_code(15) == 0
+    assert sorted(row["jobId"] for row in run.rows()) == sorted(accepted)
+    assert platform.storage.charged["completed-job"] == 3
+
+
+async def test_a_bad_setting_is_told_on_the_page_of_the_run(platform: StandIn, tmp_path: Path) -> None:
+    run = Run(platform, tmp_path, {"maxConcurrentTasks": 0})
+    await run.launch()
+    assert await run.exit_code() == 1
+    assert "maxConcurrentTasks" in platform.status_messages[-1][1]
+    assert platform.meter.count("put-record") == 0
+
+
+async def test_a_damaged_replica_is_refused_and_left_as_it_is(
+    platform: StandIn, launch: Callable[..., Any], http: aiohttp.ClientSession
+) -> None:
+    run = await launch()
+    await submit(http, run, {})
+    await run.kill()
+    key = next(key for key in platform.storage.sizes() if key.startswith("jobs-replica-"))
+    damaged = platform.storage.record(key)[0][:-1]  # type: ignore[index]
+    platform.storage.put(key, damaged)
+    await run.launch()
+    assert await run.exit_code() == 1
+    assert "cannot be restored" in platform.status_messages[-1][1]
+    assert platform.storage.record(key)[0] == damaged  # type: ignore[index]
+
+
+async def test_standby_probes_readiness_and_takes_the_access_token_as_an_api_key(
+    launch: Callable[..., Any], http: aiohttp.ClientSession
+) -> None:
+    run = await launch({"accessToken": "ours"}, APIFY_META_ORIGIN="STANDBY")
+    probe = {"x-apify-container-server-readiness-probe": "1"}
+    async with http.get(run.url + "/", headers=probe) as answer:
+        assert (answer.status, await answer.read()) == (200, b"")
+    theirs = {"Authorization": "Bearer of-the-platform"}
+    async with http.post(run.url + "/tasks", json={}, headers=theirs) as answer:
+        assert answer.status == 401
+    async with http.post(run.url + "/tasks", json={}, headers=theirs | {"X-Api-Key": "ours"}) as answer:
+        assert answer.status == 202
