@@ -1,0 +1,61 @@
+"""A clean stop, and what the next start finds. The long graces are in `long_waits.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.acceptance.service import Service
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_an_idle_service_stops_at_once_with_0(make, number: signal.Signals):
+    service: Service = await make().start()
+    async with service.client() as http:
+        await http.run({})
+    start = time.monotonic()
+    assert await service.terminate(number) == 0
+    assert time.monotonic() - start < 6
+    assert len(service.rows()) == 1
+    assert "Traceback" not in service.log
+    assert "Unclosed" not in service.log
+
+
+async def test_running_jobs_may_end_and_waiters_are_answered(make):
+    service: Service = await make({"maxConcurrentTasks": 1}).start()
+    async with service.client() as http:
+        short = await http.submit({"type": "sleep", "ms": 1800})
+        await http.until_status(short, "running")
+        queued = await http.submit({"type": "sleep", "ms": 10})
+        waits = [asyncio.create_task(http.post(f"/tasks/{job_id}/wait")) for job_id in (short, queued)]
+        beats = asyncio.create_task(http.post(f"/tasks/{queued}/wait?heartbeatMs=60000"))
+        get = asyncio.create_task(http.get(f"/tasks/{queued}", headers={"Prefer": "wait=60"}))
+        await asyncio.sleep(0.3)
+        start = time.monotonic()
+        service.send(signal.SIGTERM)
+        answers = await asyncio.gather(*waits, beats, get)
+        assert time.monotonic() - start < 2
+        assert [answer.status for answer in answers] == [202, 202, 200, 200]
+        assert {answer.json()["status"] for answer in answers} <= {"pending", "running"}
+        refused = await asyncio.gather(
+            http.post("/tasks", {}), http.post("/run-and-wait", {}), http.post("/tasks/batch", [{}])
+        )
+        for reply in refused:
+            reply.problem(503)
+            assert int(reply.headers["Retry-After"]) >= 1
+        assert (await http.get("/ready")).status == 503
+        health = await http.get("/health")
+        assert (health.status, health.json()["draining"]) == (200, True)
+        assert (await http.get(f"/tasks/{short}")).status == 200
+        assert await service.wait() == 0
+    assert [row["jobId"] for row in service.rows()] == [short]
+    await service.start()
+    async with service.client() as http:
+        assert (await http.snapshot(short))["status"] == "completed"
+        assert (await http.finished(queued))["status"] == "completed"
+    assert len(await service.rows_when(2)) == 2
