@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 
+from . import logs
 from .environment import drop_blank_variables, load_environment
 from .errors import StartError
 from .service import serve
@@ -14,9 +14,7 @@ from .service import serve
 
 def main() -> int:
     """Run the service; returns the exit code."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    logs.configure()
     drop_blank_variables(os.environ)
     try:
         asyncio.run(serve(load_environment(os.environ)))

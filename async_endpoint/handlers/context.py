@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..jobs.outputs import Outputs
@@ -52,7 +53,6 @@ class JobContext:
     """One attempt of a job, as its handler sees it.
 
     Attributes:
-        log: A logger; its lines go to the job's event stream as well.
         settings: The service's settings.
         http: A client session that cannot reach private addresses and follows no redirects.
     """
@@ -61,9 +61,13 @@ class JobContext:
         self._attempt = attempt
         self.settings = resources.settings
         self.http = resources.http
-        self.log = JobLogger(attempt)
         self._loop = asyncio.get_running_loop()
         self._made_outputs: Outputs | None = None
+
+    @cached_property
+    def log(self) -> JobLogger:
+        """A logger; its lines go to the job's event stream as well."""
+        return JobLogger(self._attempt)
 
     @property
     def job_id(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive on purpose: iso() appends the Z itself
 _COUNTER_BITS = 12
@@ -17,7 +18,13 @@ def now_ms() -> int:
 
 def iso(at: int) -> str:
     """A time as ISO 8601 in UTC with milliseconds, such as `2026-01-02T03:04:05.678Z`."""
-    return (_EPOCH + timedelta(milliseconds=at)).isoformat(timespec="milliseconds") + "Z"
+    second, millisecond = divmod(at, 1000)
+    return f"{_iso_second(second)}.{millisecond:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _iso_second(second: int) -> str:
+    return (_EPOCH + timedelta(seconds=second)).isoformat()
 
 
 def from_datetime(at: datetime) -> int:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
-
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 _DEEPEST = 150
 """Levels of nesting that are accepted: the parser takes 200, and what is stored and sent wraps a few around."""
 
 _WRAPPING = 50
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-
 
 def encode(value: object) -> bytes:
     """A value as strict JSON text (RFC 8259).
 
     Raises:
-        TypeError, ValueError, RecursionError: It holds something that JSON has no word for (an object, NaN, half a
-            surrogate pair), or is nested too deeply.
+        ValueError: It holds something that JSON has no word for (an object, NaN, half a surrogate pair), or is
+            nested too deeply.
     """
-    text = _encode(value).encode()
+    text = to_json(value)
+    if b"NaN" in text or b"Infinity" in text:
+        from_json(text, allow_inf_nan=False)
     check_depth(text)
     return text
 

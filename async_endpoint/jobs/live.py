@@ -7,12 +7,13 @@ succeeded. Waiters await an `asyncio.Event` per job; nothing here polls.
 from __future__ import annotations
 
 import asyncio
-import logging
+from collections import OrderedDict
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import JobNotFound
+from ..logs import LineLog
 from .clock import now_ms
 from .events import Event, JobLog, events_after, implied_events, transition_data
 from .feed import Feed, Transition
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from .metrics import Metrics
     from .store import JobStore
 
-logger = logging.getLogger(__name__)
+log = LineLog(__name__)
 
 _RECENT = 1000
 """Ended jobs kept in memory; older and larger ones are one read of the store away."""
@@ -110,7 +111,7 @@ class LiveJobs:
         self._metrics = metrics
         self._outboxes = tuple(outboxes)
         self._entries: dict[str, Entry] = {}
-        self._recent: dict[str, tuple[Job, float]] = {}
+        self._recent: OrderedDict[str, tuple[Job, float]] = OrderedDict()
         self._last_row = store.last_row()
         self._reporting = Reporting(self.flush_reports)
 
@@ -251,7 +252,7 @@ class LiveJobs:
             next_attempt_at=None,
             row=self._last_row,
         )
-        self.advance(entry, job, job.status)
+        self.advance(entry, job.evolve(final=job.snapshot_json()), job.status)
 
     def publish(
         self, entry: Entry, job: Job, event: str, last_id: int = 0, then: Callable[[], None] | None = None
@@ -278,7 +279,7 @@ class LiveJobs:
         if len(job.result or b"") + len(job.task) <= _RECENT_BYTES:
             self._recent[job.id] = (job, asyncio.get_running_loop().time())
             if len(self._recent) > _RECENT:
-                del self._recent[next(iter(self._recent))]
+                self._recent.popitem(last=False)
 
     def _tell(self, job: Job, event: str) -> None:
         self._metrics.jobs[job.status, job.type] += 1
@@ -286,16 +287,8 @@ class LiveJobs:
             outbox.committed(job, event)
         if self.feed:
             self.feed.publish(Transition(event, transition_data(job, now_ms())))
-        since = job.started_at if job.terminal and job.started_at is not None else job.created_at
-        logger.info(
-            "job=%s type=%s event=%s status=%s attempt=%d ms=%d",
-            job.id,
-            job.type,
-            event,
-            job.status,
-            job.attempt,
-            max(0, (job.finished_at or now_ms()) - since),
-        )
+        if log.enabled:
+            log.write(_line(job, event))
 
     # --- what handlers tell ---
 
@@ -332,3 +325,12 @@ class LiveJobs:
         if entry.published is not None and entry.published.rank == job.rank:
             entry.published = entry.published.evolve(progress=job.progress)
         entry.wake(ended=False)
+
+
+def _line(job: Job, event: str) -> str:
+    """`ms` is how long the job ran, or, before its end, how long ago it was created."""
+    if job.finished_at is not None:
+        ms = job.finished_at - (job.started_at or job.created_at)
+    else:
+        ms = now_ms() - job.created_at
+    return f"job={job.id} type={job.type} event={event} status={job.status} attempt={job.attempt} ms={max(0, ms)}"

@@ -126,6 +126,7 @@ class Job(NamedTuple):
         row: The number of its dataset row, counted by order of ending; set with the terminal status.
         idempotency: The scoped idempotency key that the job was submitted with.
         notes: What the way of submission keeps with the job and shows in its own terms: JSON, never in a snapshot.
+        final: The snapshot of an ended job, made once.
     """
 
     id: str
@@ -149,6 +150,7 @@ class Job(NamedTuple):
     row: int | None = None
     idempotency: str | None = None
     notes: Mapping[str, Any] | None = None
+    final: bytes | None = None
 
     def evolve(self, **changes: Any) -> Job:
         """A copy with these attributes changed."""
@@ -166,10 +168,14 @@ class Job(NamedTuple):
 
     def row_json(self) -> bytes:
         """The job's dataset row: the first ten members of its snapshot."""
+        if self.final is not None and self.progress is None and self.replay_of is None:
+            return self.final
         return b"%b}" % self._first_ten()
 
     def snapshot_json(self, queue_position: int | None = None) -> bytes:
         """The job as clients see it."""
+        if self.final is not None:
+            return self.final
         parts = [self._first_ten()]
         if self.progress is not None:
             parts.append(b',"progress":%b' % self.progress)

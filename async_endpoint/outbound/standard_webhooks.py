@@ -11,7 +11,7 @@ from .posting import Request
 from .signing import decode_secret, signed_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 TERMINAL_EVENTS = frozenset(f"job.{status}" for status in TERMINAL_STATUSES)
 """What a webhook is told about unless it names its events."""
@@ -20,16 +20,20 @@ _REPEATED = frozenset({"started", "retrying"})
 """Events that a job can have once for each attempt."""
 
 
-def owed(receivers: Sequence[WebhookOptions], job: Job, event: str) -> Iterator[Delivery]:
+def owed(receivers: Sequence[WebhookOptions], job: Job, event: str) -> Sequence[Delivery]:
     """The deliveries of one event of a job, to the given receivers and to those that its options name.
 
     Ids are made of the job, the event and the receiver's place, so the same event has the same ids.
     """
+    if not (receivers or job.options.webhooks):
+        return ()
     name = f"job.{event}"
     occasion = f"{event}-{job.attempt}" if event in _REPEATED else event
-    for place, webhook in enumerate((*receivers, *job.options.webhooks)):
-        if name in (TERMINAL_EVENTS if webhook.events is None else webhook.events):
-            yield _delivery(webhook, job, name, f"{job.id}-{occasion}-{place}")
+    return [
+        _delivery(webhook, job, name, f"{job.id}-{occasion}-{place}")
+        for place, webhook in enumerate((*receivers, *job.options.webhooks))
+        if name in (TERMINAL_EVENTS if webhook.events is None else webhook.events)
+    ]
 
 
 def render(delivery: Delivery, snapshot: bytes, at: int) -> Request:

@@ -75,7 +75,6 @@ class Webhooks:
         self.sources: list[Source] = [partial(standard_webhooks.owed, tuple(receivers))]
         self.renderers: dict[str, Renderer] = {"standard": standard_webhooks.render}
         self.attempts: Counter[AttemptOutcome] = Counter()
-        self._for_all = bool(receivers)
         self._store = store
         self._session = session
         self._delays_ms = delays_ms
@@ -121,25 +120,20 @@ class Webhooks:
 
     def changes(self, job: Job, event: str) -> Sequence[Change]:
         """What this transition owes."""
-        if not self._may_owe(job):
-            return ()
         return [change for delivery in self._deliveries(job, event) for change in _stored(delivery)]
 
     def committed(self, job: Job, event: str) -> None:
         """What it owes is in the store: send it."""
-        if not self._may_owe(job):
-            return
         for delivery in self._deliveries(job, event):
             self._opened(delivery.key)
             self._lanes.put(delivery.receiver, delivery.key)
         self._pump()
 
-    def _may_owe(self, job: Job) -> bool:
-        """Whether any source need be asked; for most jobs, which have no receivers, this is all that they cost."""
-        return self._for_all or bool(job.options.webhooks or job.notes)
-
-    def _deliveries(self, job: Job, event: str) -> Iterable[Delivery]:
-        return (delivery for source in self.sources for delivery in source(job, event))
+    def _deliveries(self, job: Job, event: str) -> list[Delivery]:
+        found: list[Delivery] = []
+        for source in self.sources:
+            found += source(job, event)
+        return found
 
     # --- the ledger ---
 

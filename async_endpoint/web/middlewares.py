@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
 from ..errors import BadRequest, BodyTooLarge, MethodNotAllowed, NotFound, ServiceError, Starting
+from ..logs import LineLog
 from .backend import BACKEND
 from .responses import problem
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .routes import Routes
 
 logger = logging.getLogger(__name__)
+log = LineLog("async_endpoint.access")
 
 _numbers = count(1)
 
@@ -74,17 +76,12 @@ class AccessLogger(AbstractAccessLogger):
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         """Write the line; `time` is in seconds."""
-        self.logger.info(
-            "request=%s %s %s %d %d bytes %.1f ms",
-            request.get(_ID, "-"),
-            request.method,
-            request.rel_url.raw_path,
-            response.status,
-            response.body_length,
-            time * 1000,
+        log.write(
+            f"request={request.get(_ID, '-')} {request.method} {request.rel_url.raw_path} "
+            f"{response.status} {response.body_length} bytes {time * 1000:.1f} ms"
         )
 
     @property
     def enabled(self) -> bool:
         """Whether lines are written at all."""
-        return self.logger.isEnabledFor(logging.INFO)
+        return log.enabled

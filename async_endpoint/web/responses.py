@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from pydantic_core import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ def json_text(text: bytes, status: int = 200, headers: Mapping[str, str] | None 
 
 def json_value(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """An answer with this value as JSON."""
-    return json_text(json.dumps(value, allow_nan=False, ensure_ascii=False).encode(), status, headers)
+    return json_text(to_json(value), status, headers)
 
 
 def problem(error: ServiceError) -> web.Response:
@@ -37,5 +37,5 @@ def problem(error: ServiceError) -> web.Response:
         "error": error.detail,
         **error.members(),
     }
-    text = json.dumps(document, allow_nan=False).encode()
+    text = to_json(document)
     return web.Response(body=text, status=error.status, headers={"Content-Type": _PROBLEM, **error.headers})

@@ -15,7 +15,7 @@ from .statuses import run_status
 from .webhooks import RETRY_DELAYS_MS, TIMEOUT_MS, AdHocWebhook, event_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ...jobs.model import Job
     from ...outbound.webhooks import Webhooks
@@ -29,8 +29,12 @@ def install(webhooks: Webhooks, surroundings: run_model.Surroundings) -> None:
     webhooks.renderers[KIND] = render
 
 
-def owed(surroundings: run_model.Surroundings, job: Job, event: str) -> Iterator[Delivery]:
+def owed(surroundings: run_model.Surroundings, job: Job, event: str) -> Iterable[Delivery]:
     """The deliveries of one event of a job to the webhooks that its run was started with."""
+    return _owed(surroundings, job, event) if job.notes else ()
+
+
+def _owed(surroundings: run_model.Surroundings, job: Job, event: str) -> Iterator[Delivery]:
     declared = job.notes.get("webhooks") if job.notes else None
     name = _event_type(job, event) if declared else None
     if name is None:
