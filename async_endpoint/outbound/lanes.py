@@ -28,9 +28,9 @@ class Receiver(NamedTuple):
 class Limits(NamedTuple):
     """How many deliveries may be under way at once."""
 
-    total: int = 128
-    origin: int = 48
-    receiver: int = 16
+    total: int = 256
+    origin: int = 64
+    receiver: int = 8
 
 
 @dataclass(slots=True)

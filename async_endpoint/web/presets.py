@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
 from ..errors import InvalidTask, PresetNotFound, SettingsError
-from .references import ROOTS, is_reference, references, resolve
+from .references import braces, resolve
 from .signatures import Verify
+
+logger = logging.getLogger(__name__)
 
 _VERIFY: TypeAdapter[Verify] = TypeAdapter(Verify)
 
@@ -53,7 +56,7 @@ class Presets(Mapping[str, Preset]):
         for name, entry in saved.items():
             task = {member: value for member, value in entry.items() if member != "verify"}
             verify, found = _verify(entry)
-            found += _faults(task, check)
+            found += _faults(name, task, check)
             self._presets[name] = Preset(name, task, verify)
             faults += (f"{_place(name, path)} is not valid: {message}" for path, message in found)
         if faults:
@@ -109,26 +112,29 @@ def _verify(entry: Mapping[str, Any]) -> tuple[Verify | None, list[Fault]]:
         ]
 
 
-def _faults(task: Mapping[str, Any], check: Callable[[Mapping[str, Any]], object]) -> list[Fault]:
-    found = {".".join(map(str, path)): inner for path, inner in references(task)}
-    if "type" in found:
+def _faults(name: str, task: Mapping[str, Any], check: Callable[[Mapping[str, Any]], object]) -> list[Fault]:
+    references: list[str] = []
+    for place, is_reference in braces(task):
+        path = ".".join(map(str, place))
+        if is_reference:
+            references.append(path)
+        else:
+            logger.warning("%s has braces but is no reference; it stays as it is", _place(name, path))
+    if "type" in references:
         return [("type", "a task type cannot be a reference")]
-    wrong = [(path, _explain(inner)) for path, inner in found.items() if not is_reference(inner)]
     try:
         check(task)
     except InvalidTask as invalid:
         errors = invalid.errors or [{"path": "", "message": invalid.detail}]
-        wrong += [(error["path"], error["message"]) for error in errors if not _within(error["path"], found)]
-    return wrong
+        return [
+            (error["path"], error["message"]) for error in errors if not _within(error["path"], references)
+        ]
+    return []
 
 
-def _explain(inner: str) -> str:
-    return f"'{{{{{inner}}}}}' is no reference: names between dots, the first of them {', '.join(ROOTS)}"
-
-
-def _within(path: str, found: Mapping[str, str]) -> bool:
+def _within(path: str, places: Sequence[str]) -> bool:
     """Whether an error stands where a reference is: what will be there is not known yet."""
-    return any(path == place or path.startswith(place + ".") for place in found)
+    return any(path == place or path.startswith(place + ".") for place in places)
 
 
 def _place(name: str, path: str) -> str:

@@ -1,6 +1,7 @@
 """References in a preset's task: `"{{body.repository.name}}"` becomes that part of the request.
 
-Only a whole string value is a reference; text around the braces leaves it as it is. There are no expressions.
+Only a whole string value is a reference. There are no expressions: text around the braces, or anything but a path
+between them, leaves the value as it is.
 """
 
 from __future__ import annotations
@@ -12,28 +13,22 @@ from typing import Any
 ROOTS = ("body", "headers", "query", "contentType")
 """What a reference may start with; `headers` are found in any case."""
 
-_BRACES = re.compile(r"\{\{([^{}]*)\}\}")
-_PATH = re.compile(rf"\s*(?:{'|'.join(ROOTS)})(?:\.[^.\s]+)*\s*")
+_REFERENCE = re.compile(rf"\{{\{{\s*((?:{'|'.join(ROOTS)})(?:\.[^.\s{{}}]+)*)\s*\}}\}}")
 
 Path = tuple[str | int, ...]
 """Where a value stands within a task."""
 
 
-def references(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Every string that is wholly in double braces, with its place and what is within the braces."""
+def braces(value: Any, path: Path = ()) -> Iterator[tuple[Path, bool]]:
+    """Every string with double braces within a task: where it stands, and whether it is a reference."""
     if isinstance(value, dict):
         for name, member in value.items():
-            yield from references(member, (*path, name))
+            yield from braces(member, (*path, name))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from references(item, (*path, index))
-    elif (inner := _inner(value)) is not None:
-        yield path, inner
-
-
-def is_reference(inner: str) -> bool:
-    """Whether what stands within the braces names a part of a request."""
-    return _PATH.fullmatch(inner) is not None
+            yield from braces(item, (*path, index))
+    elif isinstance(value, str) and "{{" in value:
+        yield path, _names(value) is not None
 
 
 def resolve(value: Any, request: Mapping[str, Any]) -> Any:
@@ -47,13 +42,14 @@ def resolve(value: Any, request: Mapping[str, Any]) -> Any:
         return {name: resolve(member, request) for name, member in value.items()}
     if isinstance(value, list):
         return [resolve(item, request) for item in value]
-    inner = _inner(value)
-    return value if inner is None else _look_up(request, inner.strip().split("."))
+    names = _names(value)
+    return value if names is None else _look_up(request, names)
 
 
-def _inner(value: Any) -> str | None:
-    match = _BRACES.fullmatch(value) if isinstance(value, str) else None
-    return match[1] if match else None
+def _names(value: Any) -> list[str] | None:
+    """The path of a reference, name by name; None for any other value."""
+    match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+    return match[1].split(".") if match else None
 
 
 def _look_up(request: Mapping[str, Any], names: list[str]) -> Any:

@@ -136,6 +136,18 @@ async def test_the_schedule_goes_on_through_kills(make, receiver):
     assert all(one.verified()["data"] == job for one in got)
 
 
+async def test_a_job_that_was_waiting_at_a_kill_is_told_with_its_secret(make, receiver):
+    service = await make(LOCAL).start()
+    async with service.client() as http:
+        waiting = task(receiver.url)
+        waiting["options"]["delayMs"] = 2500
+        job_id = await http.submit(waiting)
+        await service.restart()
+        job = await http.finished(job_id)
+        [got] = await receiver.wait_for(1)
+    assert got.verified()["data"] == job
+
+
 async def test_receivers_that_hang_do_not_delay_the_others(make):
     async with many_receivers(10) as receivers:
         for one in receivers[:2]:
