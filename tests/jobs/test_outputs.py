@@ -69,6 +69,14 @@ async def test_impossible_keys_fail_the_job_for_good(key: str) -> None:
     assert written == []
 
 
+@pytest.mark.parametrize("content_type", ["", "text/html\r\nX-Evil: 1", "text/ü", "a" * 256])
+async def test_a_content_type_must_fit_a_header(content_type: str) -> None:
+    out, written = outputs()
+    with pytest.raises(JobError):
+        out.set("key", "value", content_type)
+    assert written == []
+
+
 @pytest.mark.parametrize("value", [float("nan"), object(), {1, 2}, "\ud800", {"a": "\udfff"}])
 async def test_what_is_not_json_is_refused(value: Any) -> None:
     out, written = outputs()

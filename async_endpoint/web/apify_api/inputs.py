@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import from_json
-
+from ...errors import BadRequest
+from ..requests import parse_json
 from .errors import ApiError
 from .items import parse_bool, parse_number
 
@@ -32,11 +32,9 @@ def read_input(body: bytes, content_type: str) -> dict[str, Any]:
             415, "invalid-content-type-header", "Send the input as JSON, with Content-Type: application/json."
         )
     try:
-        value = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise ApiError(
-            400, "run-input-body-not-valid-json", f"The input is not valid JSON: {error}"
-        ) from error
+        value = parse_json(body, "The input")
+    except BadRequest as error:
+        raise ApiError(400, "run-input-body-not-valid-json", str(error)) from error
     if not isinstance(value, dict):
         raise ApiError(400, "input-json-not-object", "The input must be a JSON object.")
     return value

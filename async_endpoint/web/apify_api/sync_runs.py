@@ -59,8 +59,12 @@ async def _run(request: web.Request, runnable: Runnable) -> Job:
     status = run_status(job, now_ms())
     identity = run_model.run_id(job)
     if not job.terminal:
-        message = f"Actor run exceeded the timeout of {WAIT_SECONDS} seconds for this API endpoint"
-        raise ApiError(408, "run-timeout-exceeded", f"{message}; it goes on (run ID: {identity})")
+        reason = (
+            "The service is stopping before the Actor run has ended"
+            if backend.registry.draining
+            else f"Actor run exceeded the timeout of {WAIT_SECONDS} seconds for this API endpoint"
+        )
+        raise ApiError(408, "run-timeout-exceeded", f"{reason}; the run goes on (run ID: {identity})")
     if status != "SUCCEEDED":
         message = f"Actor run did not succeed (run ID: {identity}, status: {status})"
         raise ApiError(400, "run-failed", message)
