@@ -185,6 +185,8 @@ class Database:
                 f"The store {self.path} has schema version {version}; this program knows versions up to "
                 f"{len(_MIGRATIONS)}. Run the newer program, or choose another storage folder."
             )
+        if self._disposable:
+            return  # it was made just now, of parts with checksums
         (verdict,) = self._writer.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)

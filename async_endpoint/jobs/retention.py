@@ -46,7 +46,7 @@ class Retention:
 
     async def sweep(self) -> None:
         """Remove what is too old or too much now."""
-        excess = self._store.count_ended() - self._most
+        excess = await self._store.count_ended() - self._most
         oldest = now_ms() - self._keep_ms
         after = 0
         while page := await self._store.ended_jobs(after, _PAGE):

@@ -140,13 +140,14 @@ class JobStore:
 
     def last_row(self) -> int:
         """The highest row number that was given out."""
-        kept = self._reader.execute('SELECT max("row") FROM jobs').fetchone()[0] or 0
+        query = 'SELECT max("row") FROM jobs WHERE "row" IS NOT NULL'  # the condition of the index
+        kept = self._reader.execute(query).fetchone()[0] or 0
         return max(kept, self.number("rowsWritten"))
 
-    def count_ended(self) -> int:
-        """How many terminal jobs are kept."""
-        count: int = self._reader.execute('SELECT count(*) FROM jobs WHERE "row" IS NOT NULL').fetchone()[0]
-        return count
+    async def count_ended(self) -> int:
+        """How many terminal jobs are kept; takes a moment where they are many."""
+        ((count,),) = await self.select('SELECT count(*) FROM jobs WHERE "row" IS NOT NULL', ())
+        return int(count)
 
     def active_jobs(self) -> Iterator[Job]:
         """The jobs that have not ended, oldest first."""
