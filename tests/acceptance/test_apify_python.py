@@ -58,8 +58,8 @@ def test_a_task_is_called_and_its_results_read(client: ApifyClient) -> None:
 
 def test_waiting_costs_no_polling_interval(client: ApifyClient) -> None:
     client.user().get()  # the first request opens the connection
-    times = []
-    for _ in range(3):
+    times: list[float] = []
+    while len(times) < 6 and not any(seconds < 0.55 for seconds in times):  # the machine may be busy
         started = time.perf_counter()
         client.task("half-second").call()
         times.append(time.perf_counter() - started)
