@@ -88,8 +88,8 @@ class Delivery(_Record):
     @property
     def receiver(self) -> Receiver:
         """Whose lane it waits in."""
-        url = URL(self.url)
-        return Receiver(str(url.origin()), url.raw_path)
+        url = _absolute(self.url)
+        return Receiver("", self.url) if url is None else Receiver(str(url.origin()), url.raw_path)
 
     def evolve(self, **changes: Any) -> Delivery:
         """A copy with these attributes changed."""
@@ -101,16 +101,33 @@ class Delivery(_Record):
 
     def shown(self) -> dict[str, Any]:
         """The delivery as clients see it: no secret, no headers, no query of the URL."""
-        url = URL(self.url)
         return {
             "deliveryId": self.id,
             "event": self.event,
-            "url": f"{url.with_query(None)}?***" if url.raw_query_string else str(url),
+            "url": _shown_url(self.url),
             "status": self.status,
             "createdAt": iso(self.at),
             "nextAttemptAt": None if self.due is None else iso(self.due),
             "attempts": [attempt.model_dump() | {"time": iso(attempt.time)} for attempt in self.attempts],
         }
+
+
+def _absolute(text: str) -> URL | None:
+    try:
+        url = URL(text)
+        url.origin()
+    except ValueError:
+        return None
+    return url
+
+
+def _shown_url(text: str) -> str:
+    """A URL without what may be secret in it: the user, the query."""
+    url = _absolute(text)
+    if url is None:
+        return "not a URL"
+    bare = str(url.with_user(None).with_query(None).with_fragment(None))
+    return f"{bare}?***" if url.raw_query_string else bare
 
 
 def after_attempt(

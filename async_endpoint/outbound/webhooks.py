@@ -21,7 +21,7 @@ from ..jobs.database import Change
 from ..jobs.model import Job, WebhookOptions
 from ..jobs.records import snapshot_line
 from . import standard_webhooks
-from .deliveries import Attempt, Delivery, DeliveryStatus, after_attempt, asked_again
+from .deliveries import Attempt, Delivery, after_attempt, asked_again
 from .lanes import Lanes, Limits, Receiver
 from .posting import Answer, Request, post
 
@@ -148,17 +148,25 @@ class Webhooks:
         Raises:
             DeliveryNotFound: The job has none with this id.
         """
-        delivery = self._find(f"{job_id}/{delivery_id}")
-        if delivery is None:
-            raise DeliveryNotFound
-        if not self._is_under_way(delivery.key):
-            delivery = asked_again(delivery, now_ms())
-            await self._store.write(_stored(delivery), partial(self._send_now, delivery.key)).settled()
+        delivery = self._get(f"{job_id}/{delivery_id}")
+        key = delivery.key
+        if self._is_under_way(key):
+            return delivery
+        timer = self._open.get(key)
+        if timer is None:
+            self._opened(key)
+        else:
+            timer.cancel()
+            self._open[key] = None
+        delivery = asked_again(delivery, now_ms())
+        await self._store.write(_stored(delivery), partial(self._enqueue, key)).settled()
         return delivery
 
-    def _find(self, key: str) -> Delivery | None:
+    def _get(self, key: str) -> Delivery:
         value = self._store.get("deliveries", key)
-        return None if value is None else _load(value)
+        if value is None:
+            raise DeliveryNotFound
+        return _load(value)
 
     # --- what is due when ---
 
@@ -180,23 +188,9 @@ class Webhooks:
         seconds = max(0, due - now_ms()) / 1000
         self._open[key] = asyncio.get_running_loop().call_later(seconds, self._enqueue, key)
 
-    def _send_now(self, key: str) -> None:
-        if self._is_under_way(key):
-            return
-        timer = self._open.get(key)
-        if timer is None:
-            self._opened(key)
-        else:
-            timer.cancel()
-        self._enqueue(key)
-
     def _enqueue(self, key: str) -> None:
         self._open[key] = None
-        delivery = self._find(key)
-        if delivery is None or delivery.status is not DeliveryStatus.PENDING:
-            self._closed(key)
-            return
-        self._lanes.put(delivery.receiver, key)
+        self._lanes.put(self._get(key).receiver, key)
         self._pump()
 
     # --- attempts ---
@@ -214,10 +208,7 @@ class Webhooks:
         self._pump()
 
     async def _attempt(self, receiver: Receiver, key: str) -> None:
-        delivery = self._find(key)
-        if delivery is None:
-            self._closed(key)
-            return
+        delivery = self._get(key)
         began, start = now_ms(), asyncio.get_running_loop().time()
         answer = await self._send(delivery, began)
         took = round((asyncio.get_running_loop().time() - start) * 1000)

@@ -109,3 +109,15 @@ def test_clients_see_every_attempt_and_no_secret() -> None:
 def test_a_receiver_is_an_origin_and_a_path() -> None:
     assert owed().receiver == Receiver("https://example.com", "/hook")
     assert owed(url="http://[::1]:8080").receiver == Receiver("http://[::1]:8080", "/")
+
+
+@pytest.mark.parametrize("url", ["nope", "//host/path", "http://[::", "", "mailto:a@b"])
+def test_what_is_no_url_has_a_lane_too(url: str) -> None:
+    delivery = owed(url=url)
+    assert delivery.receiver == Receiver("", url)
+    assert delivery.shown()["url"] == "not a URL"
+
+
+def test_a_url_is_shown_without_its_secrets() -> None:
+    shown = owed(url="https://user:s3cr3t@example.com/a%20b?key=s3cr3t#s3cr3t").shown()
+    assert shown["url"] == "https://example.com/a%20b?***"

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from async_endpoint.errors import DeliveryNotFound
+from async_endpoint.jobs.database import Change
 from async_endpoint.jobs.retention import Retention
 from async_endpoint.outbound.deliveries import DeliveryStatus
 from async_endpoint.outbound.lanes import Limits
@@ -149,6 +150,15 @@ class TestRedeliver:
             await asyncio.gather(*(webhooks.redeliver(job.id, delivery.id) for _ in range(10)))
             [delivery] = await settled(webhooks, job)
         assert statuses(delivery) == [200, 200]
+
+    async def test_a_job_that_is_gone_cannot_be_told_of(self, store: JobStore, receiver: Receiver) -> None:
+        async with sending(store) as webhooks:
+            job = await happen(store, webhooks, ended(hook(receiver.url)))
+            [delivery] = await settled(webhooks, job)
+            await store.write([Change("jobs", job.id, None)]).settled()
+            await webhooks.redeliver(job.id, delivery.id)
+            [delivery] = await settled(webhooks, job)
+        assert delivery.attempts[-1].error == "the job is no longer kept"
 
     async def test_an_unknown_delivery_is_not_found(self, store: JobStore) -> None:
         async with sending(store) as webhooks:

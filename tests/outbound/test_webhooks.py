@@ -141,6 +141,15 @@ class TestDelivery:
         assert all(str(one.attempts[0].error).startswith("refused: ") for one in deliveries)
         assert receiver.got == []
 
+    async def test_what_is_no_request_is_given_up(self, store: JobStore, receiver: Receiver) -> None:
+        async with sending(store) as webhooks:
+            hooks = hook("nope"), hook("http://[::"), hook(receiver.url, headers={"X": "a\nb"})
+            job = await happen(store, webhooks, ended(*hooks))
+            deliveries = await settled(webhooks, job)
+        assert {(one.status, one.attempts[0].error) for one in deliveries} == {
+            ("failed", "the URL or a header is not valid")
+        }
+
     async def test_own_headers_are_sent_but_do_not_replace_the_signatures(
         self, store: JobStore, receiver: Receiver
     ) -> None:
