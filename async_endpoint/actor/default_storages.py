@@ -86,10 +86,15 @@ class LocalItems:
             yield await asyncio.to_thread(self._read, numbers)
 
     def _count(self) -> int:
-        return sum(path.stem.isdecimal() for path in self._folder.glob("*.json"))
+        """The newest file may be on its way to the disk just now; it does not count until it is whole."""
+        count = sum(path.stem.isdecimal() for path in self._folder.glob("*.json"))
+        return count - (count > 0 and not self._path(count).read_bytes().rstrip().endswith(b"}"))
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:09}.json"
 
     def _read(self, numbers: range) -> list[Any]:
-        return [json.loads((self._folder / f"{number:09}.json").read_bytes()) for number in numbers]
+        return [json.loads(self._path(number).read_bytes()) for number in numbers]
 
 
 class LocalRecords:

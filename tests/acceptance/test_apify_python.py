@@ -262,8 +262,8 @@ def test_resurrect_goes_on_under_the_same_id(client: ApifyClient) -> None:
     finished = client.run(run.id).wait_for_finish()
     assert finished is not None
     assert (finished.id, finished.status, finished.stats.resurrect_count) == (run.id, "SUCCEEDED", 1)
-    again = client.run(run.id).resurrect()
-    assert (again.id, again.stats.resurrect_count) == (run.id, 2)
+    again = client.run(run.id).resurrect(memory_mbytes=512)
+    assert (again.id, again.stats.resurrect_count, again.options.memory_mbytes) == (run.id, 2, 512)
     client.run(run.id).wait_for_finish()
     assert client.run(run.id).dataset().list_items().items[0]["payload"] == "again"
     assert client.actor("echo").runs().list().total == total

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from async_endpoint.actor.default_storages import local_storages
 
 if TYPE_CHECKING:
@@ -34,6 +36,16 @@ async def test_rows_are_read_from_their_files(tmp_path: Path) -> None:
     assert [row["number"] for row in await read(items, 1, 2, desc=True)] == [2501, 2500]
     assert [row["number"] for row in await read(items, 0, 250_000)] == list(range(1, 2503))
     assert await read(items, 2502, 10) == []
+
+
+@pytest.mark.parametrize("text", ["", '{"number": ', '{"number": 2, "task": {"a": "b'])
+async def test_a_row_counts_once_it_is_whole(tmp_path: Path, text: str) -> None:
+    folder = tmp_path / "datasets" / "default"
+    write(folder, "000000001.json", '{"number": 1}\n')
+    write(folder, "000000002.json", text)
+    items = local_storages(tmp_path, "INPUT").items
+    assert await items.count() == 1
+    assert await read(items, 0, 10, desc=True) == [{"number": 1}]
 
 
 async def test_a_dataset_that_does_not_exist_yet_is_empty(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from ..requests import time_of
 from . import run_model
 from .answers import data_response
 from .errors import ApiError
+from .inputs import run_options
 from .items import parse_bool, parse_number
 from .models import Page
 from .run_index import RunFilter, count_runs, find_run, last_run, list_runs, parse_statuses
@@ -155,7 +156,11 @@ async def resurrect(request: web.Request, job: Job) -> web.Response:
     if timeout := parse_number(request.query, "timeout"):
         options = options.model_copy(update={"timeout_ms": timeout * 1000})
     notes = dict(job.notes or {})
-    notes |= {"run": run_model.run_id(job), "resurrections": notes.get("resurrections", 0) + 1}
+    notes |= {
+        "run": run_model.run_id(job),
+        "resurrections": notes.get("resurrections", 0) + 1,
+        "runOptions": notes.get("runOptions", {}) | run_options(request.query),
+    }
     task = Task(job.type, job.task, job.shown_task, options, notes)
     # Keyed by the job, so that a request sent twice resurrects it once.
     accepted = await backend.registry.submit([task], Idempotency("resurrect", job.id), replay_of=job.id)
