@@ -1,4 +1,4 @@
-"""Scenarios that mostly sleep: all at once, beside the other tests; `test_long_waits.py` collects them."""
+"""Scenarios that mostly sleep or search: all at once, beside the other tests; `test_long_waits.py` collects them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from tests.acceptance.apify_waits import a_start_is_answered_before_clients_send_it_again
+from tests.acceptance.openapi_search import finds_nothing
 from tests.acceptance.raw import conversation
 from tests.acceptance.service import Client, Service
 from tests.acceptance.sse import events_of
@@ -147,6 +148,11 @@ async def _retry_after(make: Make, milliseconds: int) -> int:
     return int(reply.headers["Retry-After"])
 
 
+async def schemathesis_finds_nothing(make: Make) -> None:
+    phases = ("--phases", "examples,coverage,fuzzing")
+    await finds_nothing(make, *phases, "--max-examples", "3", "--no-shrink")
+
+
 SCENARIOS: dict[str, Callable[[Make], Awaitable[None]]] = {
     scenario.__name__: scenario
     for scenario in (
@@ -154,6 +160,7 @@ SCENARIOS: dict[str, Callable[[Make], Awaitable[None]]] = {
         a_handler_that_ignores_its_cancel_is_left_behind,
         jobs_that_outlive_the_grace_resume,
         old_jobs_leave_the_store_but_not_the_dataset,
+        schemathesis_finds_nothing,
         the_wait_after_a_full_queue_is_measured,
         a_start_is_answered_before_clients_send_it_again,
     )
