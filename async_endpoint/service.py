@@ -33,6 +33,7 @@ from .web.app import build_app
 from .web.backend import Backend
 from .web.middlewares import AccessLogger
 from .web.presets import Presets
+from .web.protocol import ProblemRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +68,7 @@ class Service:
         raise_open_file_limit()
         self._backend = Backend(self._settings, self._environment, self._catalog, Metrics())
         self._backend.presets = self._presets
-        self._runner = web.AppRunner(
+        self._runner = ProblemRunner(
             build_app(self._backend),
             access_log_class=AccessLogger,
             access_log=logging.getLogger("async_endpoint.access"),

@@ -121,7 +121,13 @@ async def _in_thread(function: Function, params: BaseModel, context: JobContext)
             loop.call_soon_threadsafe(settle, *outcome)
 
     threading.Thread(target=work, name=f"job {context.job_id}", daemon=True).start()
-    return await future
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait(
+            [future]
+        )  # it sees `ctx.cancelled`, and has the time that every handler has to clean up
+        raise
 
 
 def _params_model(function: Function) -> type[BaseModel]:

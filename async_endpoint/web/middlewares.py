@@ -40,21 +40,31 @@ def guard(gatekeeper: Gatekeeper, routes: Routes) -> Middleware:
                 if not request.app[BACKEND].ready:
                     raise Starting
             return await handler(request)
-        except ServiceError as error:
-            return routes.error_answer(request, error)
-        except web.HTTPException as exc:
-            return routes.error_answer(request, _translate(exc))
-        except Exception:
-            logger.exception("request=%s failed", request[_ID])
-            return routes.error_answer(
-                request, ServiceError("Something went wrong inside; the log says what.")
-            )
+        except ConnectionError:
+            raise
+        except Exception as exc:
+            response = routes.error_answer(request, _translate(request, exc))
+            if request.content.exception() is not None or not request.content.is_eof():
+                response.force_close()  # the rest of the body is in the way of the next request
+            return response
 
     return middleware
 
 
-def _translate(exc: web.HTTPException) -> ServiceError:
-    """Aiohttp's own refusals in this service's terms."""
+def _translate(request: web.Request, exc: Exception) -> ServiceError:
+    """What went wrong in this service's terms; raises ConnectionError when the answer has begun already."""
+    if isinstance(exc, ServiceError):
+        return exc
+    if isinstance(exc, web.HTTPException):
+        return _refusal(exc)
+    logger.error("request=%s failed", request[_ID], exc_info=exc)
+    if request.writer.output_size > 0:
+        raise ConnectionError("the answer broke off") from exc
+    return ServiceError("Something went wrong inside; the log says what.")
+
+
+def _refusal(exc: web.HTTPException) -> ServiceError:
+    """A refusal of aiohttp's own."""
     if isinstance(exc, web.HTTPMethodNotAllowed):
         error = MethodNotAllowed()
         error.headers["Allow"] = ", ".join(sorted(exc.allowed_methods))

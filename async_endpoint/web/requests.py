@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 from pydantic_core import from_json
 
-from ..errors import BadRequest, BodyTooLarge, BodyTooSlow, UnsupportedMediaType
+from ..errors import BadRequest, BodyTooLarge, BodyTooSlow, FieldError, InvalidBatch, UnsupportedMediaType
 from ..jobs.clock import from_datetime
 from ..jobs.jsontext import check_depth
 
@@ -58,13 +58,25 @@ async def read_json_list(request: web.Request) -> list[Any]:
     _check_type(request, is_json=is_lines or _is_json(request.content_type))
     body = await read_body(request)
     if is_lines:
-        lines = [line for line in body.split(b"\n") if line.strip()]
-        return [parse_json(line, f"line {number}") for number, line in enumerate(lines, 1)]
+        return _parse_lines([line for line in body.split(b"\n") if line.strip()])
     values = parse_json(body)
     if not isinstance(values, list):
         raise BadRequest(
             "The body must be a JSON array of tasks, or one task a line as application/x-ndjson."
         )
+    return values
+
+
+def _parse_lines(lines: list[bytes]) -> list[Any]:
+    values: list[Any] = []
+    errors: list[FieldError] = []
+    for index, line in enumerate(lines):
+        try:
+            values.append(parse_json(line, f"Line {index + 1}"))
+        except BadRequest as exc:
+            errors.append(FieldError(path=f"[{index}]", message=exc.detail))
+    if errors:
+        raise InvalidBatch(f"{errors[0]['message']} None of the tasks was accepted.", errors)
     return values
 
 

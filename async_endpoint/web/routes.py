@@ -62,9 +62,22 @@ class Routes:
 
     def definitions(self) -> Iterable[web.RouteDef]:
         """For `Application.add_routes`; a GET answers HEAD too."""
-        return [web.route(route.method, route.path, route.handler) for route in self.routes] + [
+        defined = [web.route(route.method, route.path, route.handler) for route in self.routes]
+        defined += [
             web.route("HEAD", route.path, route.handler) for route in self.routes if route.method == "GET"
         ]
+        literal = dict.fromkeys(route.path for route in self.routes if "{" not in route.path)
+        return defined + [web.route("*", path, self._refusal(path)) for path in literal]
+
+    def _refusal(self, path: str) -> Handler:
+        """Refuses other methods of a literal path, so that none is taken for one with a variable in its place."""
+        methods = {route.method for route in self.routes if route.path == path}
+        allowed = methods | ({"HEAD"} if "GET" in methods else set())
+
+        async def refuse(request: web.Request) -> web.StreamResponse:
+            raise web.HTTPMethodNotAllowed(request.method, allowed)
+
+        return refuse
 
     def is_open(self, request: web.Request) -> bool:
         """Whether this request needs no credentials."""

@@ -44,12 +44,18 @@ async def submit(request: web.Request) -> web.StreamResponse:
     heartbeat = heartbeat_seconds(request)
     accepted = await _submit_one(request)
     job = accepted.jobs[0]
-    headers = replayed(accepted) | prefer.applied()
+    headers = _submitted(request, accepted) | prefer.applied()
     if prefer.wait is not None:
         return await answer_when_done(request, job.id, clamped(request, prefer.wait), headers=headers)
     if heartbeat is not None:
         return await answer_when_done(request, job.id, wait_seconds(request), headers=headers)
     return accepted_answer(request.app[BACKEND], job, headers)
+
+
+def _submitted(request: web.Request, accepted: Accepted) -> dict[str, str]:
+    """The headers of every answer to a submission."""
+    url = request.app[BACKEND].url(f"/tasks/{accepted.jobs[0].id}")
+    return {"Location": url, **replayed(accepted)}
 
 
 async def submit_batch(request: web.Request) -> web.Response:
@@ -67,7 +73,8 @@ async def run_and_wait(request: web.Request) -> web.StreamResponse:
     seconds = wait_seconds(request)
     heartbeat_seconds(request)
     accepted = await _submit_one(request)
-    return await answer_when_done(request, accepted.jobs[0].id, seconds, headers=replayed(accepted))
+    headers = _submitted(request, accepted)
+    return await answer_when_done(request, accepted.jobs[0].id, seconds, headers=headers)
 
 
 async def show(request: web.Request) -> web.StreamResponse:
