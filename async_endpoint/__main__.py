@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 
@@ -17,7 +18,7 @@ def main() -> int:
     logs.configure()
     drop_blank_variables(os.environ)
     try:
-        asyncio.run(serve(load_environment(os.environ)))
+        asyncio.Runner().run(serve(load_environment(os.environ)))
     except StartError as exc:
         for line in str(exc).splitlines():
             print(f"async-endpoint: {line}", file=sys.stderr)  # noqa: T201
@@ -26,4 +27,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    logging.shutdown()
+    sys.stderr.flush()
+    # Everything is stored and closed; a handler that ignores its end must not keep the process.
+    os._exit(code)

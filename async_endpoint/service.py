@@ -168,6 +168,7 @@ class Service:
                 lambda job: self._run.owes(job.row),
                 lambda job: self._webhooks.owes(job.id),
             ],
+            forget=self._registry.forget,
         )
         for name, work in (("rows", self._rows.run()), ("retention", retention.run())):
             self._background.append(asyncio.create_task(work, name=name))
@@ -197,6 +198,7 @@ async def serve(environment: Environment) -> None:
     run = _run(environment)
     try:
         service = Service(run, load_settings(await run.input()), environment)
+        _handle_signals(run.stop, service.hurry)
         try:
             await service.start()
         except BaseException:
@@ -205,7 +207,6 @@ async def serve(environment: Environment) -> None:
     except StartError as exc:
         await run.fail(str(exc))
         raise
-    _handle_signals(run.stop, service.hurry)
     await run.stop.wait()
     await service.stop()
 

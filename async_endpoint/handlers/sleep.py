@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ..jobs.model import Model
+from ..jobs.model import Model, Whole
 from . import JobContext, handler
 
 
 class Sleep(Model):
     """Ends after a while."""
 
-    ms: Annotated[int, Field(ge=0, le=2**53, description="How long, at most `maxSleepMs`.")]
+    ms: Annotated[Whole, Field(ge=0, le=2**53, description="How long, at most `maxSleepMs`.")]
 
 
 @handler("sleep", effect_free=True)

@@ -140,7 +140,11 @@ class LiveJobs:
         self.add(entry)
         return entry
 
-    def forget(self, entry: Entry) -> None:
+    def forget(self, job_id: str) -> None:
+        """An ended job has left the store."""
+        self._recent.pop(job_id, None)
+
+    def withdraw(self, entry: Entry) -> None:
         """A job was not accepted after all."""
         if self._entries.pop(entry.job.id, None) is not None:
             self.pending -= entry.job.status is JobStatus.PENDING

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import from_json
 
@@ -32,8 +33,41 @@ class JobStatus(StrEnum):
 ACTIVE_STATUSES = frozenset({JobStatus.PENDING, JobStatus.RUNNING})
 TERMINAL_STATUSES = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
 
-Milliseconds = Annotated[int, Field(ge=0, le=10 * 365 * 86_400_000)]
+
+def _whole(value: object) -> object:
+    """JSON has one kind of number: 5.0 is a whole one, too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _time(value: object) -> object:
+    """Read ISO 8601 and nothing else: a bare number would count as seconds."""
+    if not isinstance(value, str):
+        return value
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise ValueError("use an ISO 8601 time with a zone, such as 2026-01-02T03:04:05Z")
+    return at
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+"""A whole number from the outside."""
+
+Milliseconds = Annotated[Whole, Field(ge=0, le=10 * 365 * 86_400_000)]
 """A duration from the outside, at most ten years."""
+
+Time = Annotated[AwareDatetime, BeforeValidator(_time)]
+"""A time with a zone, from the outside."""
+
+_URL = r"^https?://[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(:[1-9]\d{0,3})?([/?#][!-~]*)?$"
+_BASE64_KEY = "^(whsec_)?([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=?|[A-Za-z0-9+/]{2}(==)?)$"
+_HEADERS: dict[str, Any] = {
+    "propertyNames": {"pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"},
+    "additionalProperties": {"type": "string", "pattern": r"^[^\x00-\x1f\x7f]*$"},
+}
+"""What a published schema can say of a receiver; `outbound.receivers` checks it, in words for people."""
 
 
 class Model(BaseModel):
@@ -47,7 +81,7 @@ class Model(BaseModel):
 class RetryOptions(Model):
     """How often a job is tried and how long the gaps are: exponential backoff with full jitter."""
 
-    max_attempts: Annotated[int, Field(ge=1, le=20, description="Attempts in all.")] = 1
+    max_attempts: Annotated[Whole, Field(ge=1, le=20, description="Attempts in all.")] = 1
     initial_delay_ms: Annotated[Milliseconds, Field(description="Longest gap after the first attempt.")] = (
         1000
     )
@@ -63,29 +97,56 @@ WebhookEvent = Literal[
 class WebhookOptions(Model):
     """One receiver that is told about the job."""
 
-    url: Annotated[str, Field(min_length=1, max_length=2000, description="Where to POST.")]
+    url: Annotated[
+        str,
+        Field(
+            min_length=1, max_length=2000, description="Where to POST.", json_schema_extra={"pattern": _URL}
+        ),
+    ]
     events: Annotated[
         tuple[WebhookEvent, ...] | None,
         Field(max_length=20, description="Which events to send; the terminal ones when absent."),
     ] = None
     secret: Annotated[
-        str | None, Field(max_length=200, description="Signs deliveries (Standard Webhooks, `whsec_…`).")
+        str | None,
+        Field(
+            max_length=200,
+            description="Signs deliveries (Standard Webhooks, `whsec_…`).",
+            json_schema_extra={"pattern": _BASE64_KEY},
+        ),
     ] = None
     headers: Annotated[
-        dict[str, str] | None, Field(max_length=20, description="Further headers of each delivery.")
+        dict[str, str] | None,
+        Field(max_length=20, description="Further headers of each delivery.", json_schema_extra=_HEADERS),
     ] = None
+
+
+def _not_both(first: str, second: str) -> dict[str, Any]:
+    """JSON schema: these two members do not go together."""
+    return {"not": {"required": [first, second], "properties": {first: _GIVEN, second: _GIVEN}}}
+
+
+_GIVEN = {"not": {"type": "null"}}
+_LIMIT_NEEDS_KEY: dict[str, Any] = {
+    "if": {"required": ["concurrencyLimit"], "properties": {"concurrencyLimit": _GIVEN}},
+    "then": {"required": ["concurrencyKey"], "properties": {"concurrencyKey": _GIVEN}},
+}
 
 
 class JobOptions(Model):
     """What a client may ask about the way its job is run; the same for every task type."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"allOf": [_not_both("delayMs", "startAt"), _LIMIT_NEEDS_KEY]}
+    )
+
     timeout_ms: Annotated[
         Milliseconds | None, Field(ge=1, description="Ends an attempt that runs longer.")
     ] = None
     retry: Annotated[RetryOptions, Field(description="When and how often to try again.")] = RetryOptions()
-    priority: Annotated[int, Field(ge=-100, le=100, description="Higher starts first.")] = 0
+    priority: Annotated[Whole, Field(ge=-100, le=100, description="Higher starts first.")] = 0
     delay_ms: Annotated[Milliseconds | None, Field(description="Not to be started before this delay.")] = None
-    start_at: Annotated[AwareDatetime | None, Field(description="Not to be started before this time.")] = None
+    start_at: Annotated[Time | None, Field(description="Not to be started before this time.")] = None
     expire_ms: Annotated[
         Milliseconds | None, Field(ge=1, description="Gives up if it has not started by then.")
     ] = None
@@ -94,7 +155,7 @@ class JobOptions(Model):
         Field(min_length=1, max_length=200, description="Jobs of one key share `concurrencyLimit`."),
     ] = None
     concurrency_limit: Annotated[
-        int | None, Field(ge=1, le=1000, description="At most this many of the key run at once [1].")
+        Whole | None, Field(ge=1, le=1000, description="At most this many of the key run at once [1].")
     ] = None
     webhooks: Annotated[
         tuple[WebhookOptions, ...], Field(max_length=5, description="Receivers that are told about the job.")
@@ -182,7 +243,7 @@ class Job(NamedTuple):
         if queue_position is not None:
             parts.append(b',"queuePosition":%d' % queue_position)
         if self.next_attempt_at is not None:
-            parts.append(b',"nextAttemptAt":%b' % _time(self.next_attempt_at))
+            parts.append(b',"nextAttemptAt":%b' % _time_json(self.next_attempt_at))
         if self.replay_of is not None:
             parts.append(b',"replayOf":"%b"' % self.replay_of.encode())
         parts.append(b"}")
@@ -200,9 +261,9 @@ class Job(NamedTuple):
             _text(self.error),
             _text(self.error_code),
             self.attempt,
-            _time(self.created_at),
-            _time(self.started_at),
-            _time(self.finished_at),
+            _time_json(self.created_at),
+            _time_json(self.started_at),
+            _time_json(self.finished_at),
         )
 
 
@@ -223,7 +284,7 @@ def clean_error(text: str) -> str:
     return text.encode("utf-8", "replace").decode()[:MAX_ERROR_CHARS]
 
 
-def _time(at: int | None) -> bytes:
+def _time_json(at: int | None) -> bytes:
     return b"null" if at is None else b'"%b"' % iso(at).encode()
 
 

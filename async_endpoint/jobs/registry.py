@@ -5,6 +5,8 @@ A submission is committed to the store before it is answered. The dispatcher sta
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +20,6 @@ from .model import DEFAULT_OPTIONS, Job, JobOptions, JobStatus
 from .records import job_change
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from .commits import Write
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from .feed import Feed
     from .metrics import Metrics
     from .store import JobStore
+
+_FLUSH_SECONDS = 10.0
+"""How long the store may take to commit the last changes at the end."""
 
 
 class Task(NamedTuple):
@@ -91,11 +95,12 @@ class JobRegistry:
         """Accept and start nothing more, answer all waiters, and give running jobs time to end.
 
         What still runs after `grace` seconds, or once `hurry` is set, is stopped and goes back into the queue, to be
-        started again by the next process.
+        started again by the next process. So does what the store cannot commit in time.
         """
         self._live.close()
         await self._dispatcher.drain(grace, hurry)
-        await self._store.flush()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._store.flush(), _FLUSH_SECONDS)
 
     @property
     def draining(self) -> bool:
@@ -153,6 +158,10 @@ class JobRegistry:
         return self._live.follow(job_id, after)
 
     # --- change ---
+
+    def forget(self, job_id: str) -> None:
+        """An ended job has left the store."""
+        self._live.forget(job_id)
 
     async def submit(
         self, tasks: Sequence[Task], idempotency: Idempotency | None = None, replay_of: str | None = None
@@ -268,7 +277,7 @@ class JobRegistry:
         if idempotency is not None:
             self._keys.settle(idempotency)
         for entry in entries:
-            self._live.forget(entry)
+            self._live.withdraw(entry)
             if entry.job.status is JobStatus.PENDING:
                 self._dispatcher.remove(entry.job)
             if entry.attempt is not None:

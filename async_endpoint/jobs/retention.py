@@ -27,15 +27,23 @@ class Retention:
         hours: How long an ended job is kept.
         most: How many are kept.
         owes: Whether a job's end is not worked off yet; asked of every candidate.
+        forget: Told the id of each job that has left.
     """
 
     def __init__(
-        self, store: JobStore, hours: int, most: int, owes: Iterable[Callable[[EndedJob], bool]]
+        self,
+        store: JobStore,
+        hours: int,
+        most: int,
+        *,
+        owes: Iterable[Callable[[EndedJob], bool]],
+        forget: Callable[[str], None],
     ) -> None:
         self._store = store
         self._keep_ms = hours * 3_600_000
         self._most = most
         self._owes = tuple(owes)
+        self._forget = forget
 
     async def run(self) -> None:
         """Sweep for ever."""
@@ -61,6 +69,8 @@ class Retention:
         if jobs:
             changes = [change for job in jobs for change in self._removal(job)]
             await self._store.write(changes).settled()
+            for job in jobs:
+                self._forget(job.id)
 
     def _removal(self, job: EndedJob) -> list[Change]:
         changes = [Change("jobs", job.id, None)]

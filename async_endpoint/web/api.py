@@ -61,7 +61,7 @@ _UNFINISHED = _json("The job has not ended yet.", "Snapshot")
 _RECEIPT = _json("The job is accepted, and on disk.", "Receipt")
 _STREAM = {
     "description": "Events as they come.",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "content": {"text/event-stream": {}},
 }
 
 _ACCEPT_ERRORS = {
@@ -243,7 +243,11 @@ ROUTES: list[Route] = [
             _parameter("after", "query", {"type": "integer", "minimum": 0}, "Only events with higher ids."),
             _parameter("Last-Event-ID", "header", {"type": "string"}, "The last event that was seen."),
         ),
-        answers={200: _STREAM, 204: "The job's last event was seen.", 404: "There is no such job."},
+        answers={
+            200: _STREAM,
+            204: {"description": "The job's last event was seen."},
+            404: "There is no such job.",
+        },
     ),
     Route(
         method="GET",

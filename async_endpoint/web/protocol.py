@@ -5,6 +5,8 @@ aiohttp would answer plain text and log the raw request line, which may bear a t
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
@@ -31,6 +33,11 @@ class ProblemProtocol(RequestHandler):
         response = problem(error)
         response.force_close()
         return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Keep quiet about what clients did wrong: they were told, and the access log has the line."""
+        if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **kw)
 
 
 class ProblemServer(web.Server):

@@ -80,6 +80,7 @@ async def run_and_wait(request: web.Request) -> web.StreamResponse:
 async def show(request: web.Request) -> web.StreamResponse:
     """GET /tasks/{jobId}."""
     backend, prefer = request.app[BACKEND], preferences(request)
+    heartbeat_seconds(request)
     if prefer.wait is None:
         return snapshot(backend, job_of(request), headers=prefer.applied())
     job = job_of(request)
@@ -197,7 +198,7 @@ def _write_cursor(job_id: str) -> str:
 
 
 def _read_cursor(cursor: str | None) -> str | None:
-    if cursor is None:
+    if not cursor:
         return None
     try:
         job_id = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")

@@ -89,7 +89,9 @@ class TestDurability:
 
         receiver.replies["/slow"] = [slow]
         async with sending(store) as webhooks:
-            retention = Retention(store, 24, 0, [lambda job: webhooks.owes(job.id)])
+            retention = Retention(
+                store, 24, 0, owes=[lambda job: webhooks.owes(job.id)], forget=lambda job_id: None
+            )
             slow_one = await happen(store, webhooks, ended(hook(receiver.url + "/slow"), row=1))
             done = await happen(store, webhooks, ended(hook(receiver.url), hook(receiver.url), row=2))
             await settled(webhooks, done)
