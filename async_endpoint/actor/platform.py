@@ -90,8 +90,9 @@ class PlatformRun:
 
     async def open_store(self, settings: Settings, observe: Callable[[int], None]) -> JobStore:
         """A store made from the replica; the local file is a cache and begins anew."""
-        store_id = self._actor.configuration.default_key_value_store_id or ""
-        records = Records(self._client.key_value_store(store_id))
+        configuration = self._actor.configuration
+        store_id = configuration.default_key_value_store_id or ""
+        records = Records(configuration.token, configuration.api_base_url, store_id)
         self._replica = Replica(records, wait=settings.durability == "full")
         changes = await self._replica.restore(self._path)
         store = JobStore(self._path, journal=self._replica, observe=observe)
@@ -174,11 +175,13 @@ class PlatformRun:
         logger.info("the run migrates to another machine")
         self._migrating = True
         self.stop.set()
+        await self._on_persist_state()
 
     async def _on_aborting(self) -> None:
         logger.info("the run is being aborted")
         self._aborting.set()
         self.stop.set()
+        await self._on_persist_state()
 
     async def _on_persist_state(self) -> None:
         if self._replica is not None:

@@ -1,19 +1,18 @@
-"""The run's default key-value store as the replica uses it: bytes under keys, through the official client.
+"""The run's default key-value store as the replica uses it: bytes under keys, through the official clients.
 
-The client's own retries are off: what to do about an unclear answer depends on what was written.
+The clients' own retries are off: what to do about an unclear answer depends on what was written.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import Any
 
+from apify_client import ApifyClient, ApifyClientAsync
 from apify_client.errors import NotFoundError
-
-if TYPE_CHECKING:
-    from apify_client._resource_clients import KeyValueStoreClientAsync
 
 MAX_RECORD_BYTES = 9_000_000
 """No record is larger; the platform takes 9 MiB."""
@@ -41,24 +40,39 @@ class RecordsError(Exception):
 
 
 class Records:
-    """Records of one key-value store, within the platform's rate."""
+    """Records of one key-value store, within the platform's rate.
 
-    def __init__(self, client: KeyValueStoreClientAsync) -> None:
-        self._client = client
+    Args:
+        token: Of the Apify API.
+        api_url: Its base URL.
+        store_id: The key-value store.
+    """
+
+    def __init__(self, token: str | None, api_url: str, store_id: str) -> None:
+        self._client = ApifyClientAsync(token, api_url=api_url, max_retries=0).key_value_store(store_id)
+        self._writer = ApifyClient(token, api_url=api_url, max_retries=0).key_value_store(store_id)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="replica")
         self._due = self._background_due = 0.0
 
-    async def put(self, key: str, body: bytes, *, background: bool = False) -> None:
-        """Write a record once; raises RecordsError when it may or may not have been written."""
-        await (self._pace_background() if background else self._pace())
-        timeout = timedelta(seconds=_SECONDS + len(body) / 1_000_000)
+    async def put(self, key: str, body: bytes) -> None:
+        """Write a record once, which clients wait for.
+
+        It is written from a thread of its own: on a busy event loop each of the client's steps would wait for a turn.
+
+        Raises:
+            RecordsError: It may have been written or not.
+        """
+        await self._pace()
         try:
-            await self._client.set_record(
-                key,
-                body,
-                content_type="application/octet-stream",
-                content_encoding="identity",  # it is compressed already: the client would try again
-                timeout=timeout,
-            )
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._write, key, body)
+        except Exception as exc:
+            raise RecordsError(f"record {key} was not written: {_describe(exc)}") from exc
+
+    async def put_in_background(self, key: str, body: bytes) -> None:
+        """Write a record once, which nobody waits for; raises RecordsError as `put` does."""
+        await self._pace_background()
+        try:
+            await self._client.set_record(key, body, **_options(body))
         except Exception as exc:
             raise RecordsError(f"record {key} was not written: {_describe(exc)}") from exc
 
@@ -100,16 +114,28 @@ class Records:
                 return found
         raise AssertionError("unreachable")
 
+    def _write(self, key: str, body: bytes) -> None:
+        self._writer.set_record(key, body, **_options(body))
+
     async def _pace(self) -> None:
         now = time.monotonic()
         self._due = max(self._due, now - _BURST_SECONDS) + 1 / _CALLS_PER_SECOND
-        await asyncio.sleep(max(0.0, self._due - now))
+        if self._due > now:
+            await asyncio.sleep(self._due - now)
 
     async def _pace_background(self) -> None:
         now = time.monotonic()
         self._background_due = max(self._background_due, now) + 1 / _BACKGROUND_PER_SECOND
         await asyncio.sleep(self._background_due - now)
         await self._pace()
+
+
+def _options(body: bytes) -> dict[str, Any]:
+    return {
+        "content_type": "application/octet-stream",
+        "content_encoding": "identity",  # it is compressed already: the client would try again
+        "timeout": timedelta(seconds=_SECONDS + len(body) / 1_000_000),
+    }
 
 
 async def _wait_before_reading_again(started: float, attempt: int, exc: Exception) -> None:

@@ -62,10 +62,10 @@ async def write_snapshot(records: Records, snapshot: SnapshotId, path: Path) -> 
     pieces = _compressed(path)
     while (body := await asyncio.to_thread(next, pieces, None)) is not None:
         part = Part(f"{snapshot.key}-{len(parts):04d}", len(body), hashlib.sha256(body).hexdigest())
-        await records.put(part.key, body, background=True)
+        await records.put_in_background(part.key, body)
         parts.append(part)
     manifest = {"format": FORMAT, "number": snapshot.number, "parts": [asdict(part) for part in parts]}
-    await records.put(snapshot.key, json.dumps(manifest).encode(), background=True)
+    await records.put_in_background(snapshot.key, json.dumps(manifest).encode())
     return [snapshot.key, *(part.key for part in parts)]
 
 

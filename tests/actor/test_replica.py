@@ -8,7 +8,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from apify_client import ApifyClientAsync
 
 from async_endpoint.actor import records as records_module
 from async_endpoint.actor import replica as replica_module
@@ -47,8 +46,7 @@ class Machine:
     """A store on a disk that is empty at the start, over a replica that is not."""
 
     def __init__(self, folder: Path, platform: StandIn, *, wait: bool) -> None:
-        client = ApifyClientAsync(TOKEN, api_url=platform.url, max_retries=0)
-        self.replica = Replica(Records(client.key_value_store(STORE_ID)), wait=wait)
+        self.replica = Replica(Records(TOKEN, platform.url, STORE_ID), wait=wait)
         self.database = Database(folder / "jobs.sqlite", disposable=True)
 
     async def start(self) -> None:

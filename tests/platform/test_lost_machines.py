@@ -90,9 +90,9 @@ async def test_the_harness_finds_losses(
     """The negative control: without the replica's writes acknowledged jobs are lost, and this is noticed."""
     (tmp_path / "forgetful.py").write_text(
         "from async_endpoint.actor.records import Records\n"
-        "async def put(self, key, body, *, background=False):\n"
+        "async def put(self, key, body):\n"
         "    pass\n"
-        "Records.put = put\n"
+        "Records.put = Records.put_in_background = put\n"
     )
     run = Run(
         platform, tmp_path, env={"ASYNC_ENDPOINT_HANDLERS": "forgetful", "PYTHONPATH": f"{ROOT}:{tmp_path}"}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from apify_client import ApifyClientAsync
 
 from async_endpoint.actor.records import Records
 from async_endpoint.actor.replica import Replica
@@ -97,8 +96,8 @@ async def _rate(session: aiohttp.ClientSession, run: Run, *, connections: int, s
 
 async def _fill(platform: StandIn, folder: Path) -> None:
     """Put the jobs into the replica: most in a snapshot, the rest in segments."""
-    client = ApifyClientAsync(TOKEN, api_url=platform.url, max_retries=0)
-    replica, database = Replica(Records(client.key_value_store(STORE_ID))), Database(folder / "jobs.sqlite")
+    replica = Replica(Records(TOKEN, platform.url, STORE_ID))
+    database = Database(folder / "jobs.sqlite", disposable=True)
     await replica.restore(database.path)
     database.open()
     for start in range(0, ENDED + OPEN, 1000):
