@@ -147,7 +147,7 @@ async def test_what_a_migrating_run_could_not_finish_goes_on_on_the_next_machine
     assert (await ended(http, run, queued))["status"] == "completed"
 
 
-@pytest.mark.parametrize("cause", ["aborting", "SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("cause", ["aborting", "SIGTERM"])
 async def test_a_run_that_is_stopped_ends_in_order_and_a_resurrected_one_goes_on(
     platform: StandIn, launch: Callable[..., Any], http: aiohttp.ClientSession, cause: str
 ) -> None:
