@@ -14,7 +14,7 @@ from . import JobContext, handler
 class Sleep(Model):
     """Ends after a while."""
 
-    ms: Annotated[Whole, Field(ge=0, le=2**53, description="How long, at most `maxSleepMs`.")]
+    ms: Annotated[int, Whole(0, 2**53), Field(description="How long, at most `maxSleepMs`.")]
 
 
 @handler("sleep", effect_free=True)

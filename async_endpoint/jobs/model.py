@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
-from pydantic_core import from_json
+from pydantic_core import CoreSchema, core_schema, from_json
 
 from .clock import iso
 
@@ -52,11 +61,24 @@ def _time(value: object) -> object:
     return at
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
-"""A whole number from the outside."""
+@dataclass(frozen=True)
+class Whole:
+    """Makes `Annotated[int, Whole(least, most)]` a whole number from the outside, within these bounds."""
 
-Milliseconds = Annotated[Whole, Field(ge=0, le=10 * 365 * 86_400_000)]
-"""A duration from the outside, at most ten years."""
+    least: int
+    most: int
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The bounds stand in the inner schema, where published schemas find them."""
+        number = core_schema.int_schema(ge=self.least, le=self.most, strict=True)
+        return core_schema.no_info_before_validator_function(_whole, number)
+
+
+LONGEST_MS = 10 * 365 * 86_400_000
+"""The longest duration from the outside: ten years."""
+
+Milliseconds = Annotated[int, Whole(0, LONGEST_MS)]
+PositiveMilliseconds = Annotated[int, Whole(1, LONGEST_MS)]
 
 Time = Annotated[AwareDatetime, BeforeValidator(_time)]
 """A time with a zone, from the outside."""
@@ -81,7 +103,7 @@ class Model(BaseModel):
 class RetryOptions(Model):
     """How often a job is tried and how long the gaps are: exponential backoff with full jitter."""
 
-    max_attempts: Annotated[Whole, Field(ge=1, le=20, description="Attempts in all.")] = 1
+    max_attempts: Annotated[int, Whole(1, 20), Field(description="Attempts in all.")] = 1
     initial_delay_ms: Annotated[Milliseconds, Field(description="Longest gap after the first attempt.")] = (
         1000
     )
@@ -141,21 +163,22 @@ class JobOptions(Model):
     )
 
     timeout_ms: Annotated[
-        Milliseconds | None, Field(ge=1, description="Ends an attempt that runs longer.")
+        PositiveMilliseconds | None, Field(description="Ends an attempt that runs longer.")
     ] = None
     retry: Annotated[RetryOptions, Field(description="When and how often to try again.")] = RetryOptions()
-    priority: Annotated[Whole, Field(ge=-100, le=100, description="Higher starts first.")] = 0
+    priority: Annotated[int, Whole(-100, 100), Field(description="Higher starts first.")] = 0
     delay_ms: Annotated[Milliseconds | None, Field(description="Not to be started before this delay.")] = None
     start_at: Annotated[Time | None, Field(description="Not to be started before this time.")] = None
     expire_ms: Annotated[
-        Milliseconds | None, Field(ge=1, description="Gives up if it has not started by then.")
+        PositiveMilliseconds | None, Field(description="Gives up if it has not started by then.")
     ] = None
     concurrency_key: Annotated[
         str | None,
         Field(min_length=1, max_length=200, description="Jobs of one key share `concurrencyLimit`."),
     ] = None
     concurrency_limit: Annotated[
-        Whole | None, Field(ge=1, le=1000, description="At most this many of the key run at once [1].")
+        Annotated[int, Whole(1, 1000)] | None,
+        Field(description="At most this many of the key run at once [1]."),
     ] = None
     webhooks: Annotated[
         tuple[WebhookOptions, ...], Field(max_length=5, description="Receivers that are told about the job.")

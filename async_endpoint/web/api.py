@@ -174,7 +174,12 @@ ROUTES: list[Route] = [
                 {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
                 "Page size.",
             ),
-            _parameter("cursor", "query", {"type": "string"}, "The `nextCursor` of the page before."),
+            _parameter(
+                "cursor",
+                "query",
+                {"type": "string", "format": "uuid"},
+                "The `nextCursor` of the page before.",
+            ),
         ),
         answers={200: _json("A page.", "Page")},
     ),
@@ -240,7 +245,12 @@ ROUTES: list[Route] = [
         name="jobEvents",
         summary="A job's events as a stream",
         parameters=(
-            _parameter("after", "query", {"type": "integer", "minimum": 0}, "Only events with higher ids."),
+            _parameter(
+                "after",
+                "query",
+                {"type": "integer", "minimum": 0, "maximum": streams.LAST_EVENT_ID},
+                "Only events with higher ids.",
+            ),
             _parameter("Last-Event-ID", "header", {"type": "string"}, "The last event that was seen."),
         ),
         answers={

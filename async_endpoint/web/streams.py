@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ..jobs.events import Event
     from ..jobs.feed import Transition
 
+LAST_EVENT_ID = 10**15
+"""No log has more events."""
+
 _HEARTBEAT_SECONDS = 15.0
 _SLOW_READER_SECONDS = 30.0
 """A reader that takes longer to take one event is dropped: it can resume where it stood."""
@@ -42,8 +45,8 @@ def _last_seen(request: web.Request) -> int:
     """The id after which the reader wants to go on; a `Last-Event-ID` that is no id is ignored."""
     header = request.headers.get("Last-Event-ID", "")
     if header.isascii() and header.isdigit():
-        return int(header[:18])
-    return integer(request, "after", 0, 10**18) or 0
+        return int(header[:15])
+    return integer(request, "after", 0, LAST_EVENT_ID) or 0
 
 
 async def map_events(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
