@@ -92,14 +92,17 @@ class Dispatcher:
 
     # --- what waits ---
 
-    def enqueue(self, entry: Entry) -> None:
-        """Let a pending job wait for its start."""
+    def enqueue(self, entry: Entry, now: int) -> None:
+        """Let a pending job wait for its start; `now` is the time by the clock that its times were taken from."""
         job = entry.job
-        self._queue.push(job)
+        self._queue.push(job, now)
         self._work.set()
         if job.options.expire_ms is not None and job.started_at is None:
-            remaining = max(0, job.created_at + job.options.expire_ms - now_ms())
-            entry.expiry = asyncio.get_running_loop().call_later(remaining / 1000, self._expire, entry)
+            remaining = job.created_at + job.options.expire_ms - now
+            if remaining <= 0:
+                self._expire(entry)
+            else:
+                entry.expiry = asyncio.get_running_loop().call_later(remaining / 1000, self._expire, entry)
 
     def remove(self, job: Job) -> None:
         """A pending job will not start."""
@@ -113,7 +116,7 @@ class Dispatcher:
             error = f"There is no task type {entry.job.type!r} any more."
             self._live.end(entry, _failure(error, "handler-error"))
         elif entry.job.status is JobStatus.PENDING:
-            self.enqueue(entry)
+            self.enqueue(entry, now_ms())
         elif entry.job.cancel_requested:
             self._live.end(entry, CANCELLED)
         else:
@@ -193,8 +196,8 @@ class Dispatcher:
         elif outcome.interrupted:
             self._interrupted(entry, self.handler(job), job.interruptions)
         elif may_retry(job, outcome) and not job.cancel_requested:
-            due = now_ms() + gap_ms(job, outcome)
-            self._put_back(entry, due, job.interruptions, error=outcome.error, errorCode=outcome.code)
+            gap = gap_ms(job, outcome)
+            self._put_back(entry, gap, job.interruptions, error=outcome.error, errorCode=outcome.code)
         else:
             self._live.end(entry, outcome)
 
@@ -203,17 +206,18 @@ class Dispatcher:
         if handler.on_interrupt == "fail" or interruptions >= MAX_INTERRUPTIONS:
             self._live.end(entry, _failure("The service stopped while the job ran.", "interrupted"))
         else:
-            self._put_back(entry, now_ms(), interruptions)
+            self._put_back(entry, 0, interruptions)
 
-    def _put_back(self, entry: Entry, due: int, interruptions: int, **details: Any) -> None:
+    def _put_back(self, entry: Entry, gap: int, interruptions: int, **details: Any) -> None:
+        now = now_ms()
         job = entry.job.evolve(
             status=JobStatus.PENDING,
             attempt=entry.job.attempt + 1,
-            next_attempt_at=due,
+            next_attempt_at=now + gap,
             interruptions=interruptions,
         )
-        self._live.advance(entry, job, "retrying", nextAttemptAt=iso(due), **details)
-        self._queue.push(job)
+        self._live.advance(entry, job, "retrying", nextAttemptAt=iso(now + gap), **details)
+        self._queue.push(job, now)
         self._work.set()
 
     async def _until_quiet(self, seconds: float, hurry: asyncio.Event | None) -> None:

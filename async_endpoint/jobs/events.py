@@ -57,6 +57,11 @@ def implied_events(job: Job) -> list[Event]:
     return events
 
 
+def count_implied(job: Job) -> int:
+    """How many events `implied_events` has."""
+    return 1 if job.started_at is None else 2
+
+
 def events_after(job: Job, log: JobLog | None, after: int) -> list[Event]:
     """The committed events with higher ids than `after`; the last one is terminal if the job is."""
     events = implied_events(job) if log is None else log.committed()
@@ -71,10 +76,10 @@ class JobLog:
 
     __slots__ = ("_chunks", "_events", "_job_id", "_reports", "_stored", "_visible")
 
-    def __init__(self, job_id: str, events: Iterable[Event]) -> None:
+    def __init__(self, job_id: str, events: Iterable[Event], visible: int | None = None) -> None:
         self._job_id = job_id
         self._events = list(events)
-        self._visible = self.last_id
+        self._visible = self.last_id if visible is None else visible
         self._reports = sum(event.name in _REPORTS for event in self._events)
         self._stored = 0
         self._chunks: list[str] = []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..errors import JobNotFound
 from ..logs import LineLog
 from .clock import now_ms
-from .events import Event, JobLog, events_after, implied_events, transition_data
+from .events import Event, JobLog, count_implied, events_after, implied_events, transition_data
 from .feed import Feed, Transition
 from .model import Job, JobStatus
 from .records import job_change
@@ -232,9 +232,9 @@ class LiveJobs:
         before, entry.job = entry.job, job
         self.pending += (job.status is JobStatus.PENDING) - (before.status is JobStatus.PENDING)
         if entry.log is None and event == "retrying":
-            entry.log = JobLog(job.id, implied_events(before))
+            entry.log = _explicit_log(entry, before)
         changes = self._changes(job, event)
-        last_id = 0
+        last_id = count_implied(job)
         if entry.log is not None:
             if not job.terminal:
                 entry.log.append(event, transition_data(job, now_ms(), **details))
@@ -259,7 +259,7 @@ class LiveJobs:
         self.advance(entry, job.evolve(final=job.snapshot_json()), job.status)
 
     def publish(
-        self, entry: Entry, job: Job, event: str, last_id: int = 0, then: Callable[[], None] | None = None
+        self, entry: Entry, job: Job, event: str, last_id: int = 1, then: Callable[[], None] | None = None
     ) -> None:
         """A version of the job is committed: from now on it is what everybody sees."""
         entry.published = job
@@ -316,7 +316,7 @@ class LiveJobs:
         entry = self._entries.get(job_id)
         if not reports or entry is None or entry.job.status is not JobStatus.RUNNING:
             return
-        entry.log = entry.log or JobLog(job_id, implied_events(entry.job))
+        entry.log = entry.log or _explicit_log(entry, entry.job)
         for report in reports:
             entry.log.append(report.name, report.data)
         entry.job = entry.job.evolve(progress=progress or entry.job.progress)
@@ -329,6 +329,12 @@ class LiveJobs:
         if entry.published is not None and entry.published.rank == job.rank:
             entry.published = entry.published.evolve(progress=job.progress)
         entry.wake(ended=False)
+
+
+def _explicit_log(entry: Entry, job: Job) -> JobLog:
+    """The log that followed from the job until now; what is not committed of it is not shown yet."""
+    visible = 0 if entry.published is None else count_implied(entry.published)
+    return JobLog(job.id, implied_events(job), visible)
 
 
 def _line(job: Job, event: str) -> str:

@@ -180,10 +180,11 @@ class JobQueue:
     def __len__(self) -> int:
         return self._size
 
-    def push(self, job: Job) -> None:
+    def push(self, job: Job, now: int) -> None:
         """Take a pending job in; one with `next_attempt_at` waits until then.
 
-        A `startAt` follows the wall clock. Any other wait is counted from now on the monotonic clock.
+        A `startAt` follows the wall clock. Any other wait is counted on the monotonic clock: it is what is left at
+        `now`, in milliseconds since the epoch.
         """
         self._size += 1
         if job.next_attempt_at is None:
@@ -194,7 +195,7 @@ class JobQueue:
             self._later[job.id] = job.next_attempt_at
             heapq.heappush(self._dates, (job.next_attempt_at, job.id, job))
             return
-        due = self._monotonic() + max(0, job.next_attempt_at - now_ms()) / 1000
+        due = self._monotonic() + max(0, job.next_attempt_at - now) / 1000
         self._later[job.id] = due
         heapq.heappush(self._delays, (due, job.id, job))
 

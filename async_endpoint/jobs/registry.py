@@ -74,6 +74,7 @@ class JobRegistry:
         self._store = store
         self._limits = limits
         self._gate = gate
+        self._loop = asyncio.get_running_loop()
         self._ids = JobIds()
         self._keys = KeyBook(store)
         self._live = LiveJobs(store, metrics, outboxes)
@@ -250,7 +251,7 @@ class JobRegistry:
             changes.append(self._keys.change(idempotency, [job.id for job in jobs]))
         write = self._store.write(
             changes,
-            partial(self._accepted, entries, jobs, idempotency),
+            partial(self._accepted, entries, jobs, idempotency, self._loop.time()),
             undo=partial(self._withdraw, entries, idempotency),
         )
         if idempotency is not None:
@@ -259,18 +260,24 @@ class JobRegistry:
             entry.accept = entry.write = write
             self._live.add(entry)
             if self._dispatcher.handler(entry.job).effect_free:
-                self._dispatcher.enqueue(entry)
+                self._dispatcher.enqueue(entry, entry.job.created_at)
         return write
 
-    def _accepted(self, entries: list[Entry], jobs: list[Job], idempotency: Idempotency | None) -> None:
-        """The acceptance is committed: show the jobs as they were then, and start those that waited for it."""
+    def _accepted(
+        self, entries: list[Entry], jobs: list[Job], idempotency: Idempotency | None, since: float
+    ) -> None:
+        """The acceptance is committed: show the jobs as they were then, and start those that waited for it.
+
+        `since` is when it was written, on the clock of the event loop.
+        """
+        waited_ms = int((self._loop.time() - since) * 1000)
         if idempotency is not None:
             self._keys.settle(idempotency)
         for entry, job in zip(entries, jobs, strict=True):
             entry.accept = None
             self._live.publish(entry, job, "created")
             if not self._dispatcher.handler(job).effect_free:
-                self._dispatcher.enqueue(entry)
+                self._dispatcher.enqueue(entry, job.created_at + waited_ms)
 
     def _withdraw(self, entries: list[Entry], idempotency: Idempotency | None) -> None:
         """The acceptance could not be committed: these jobs never were."""
