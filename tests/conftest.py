@@ -34,6 +34,13 @@ def chromium() -> str:
     return path
 
 
+@pytest.fixture(scope="session")
+def curl() -> None:
+    """What the commands of the README need."""
+    if not all(map(shutil.which, ("bash", "curl", "openssl"))):
+        pytest.skip("needs bash, curl and openssl: install the system's packages of these names")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for reason, count in _skips(terminalreporter).items():
         terminalreporter.write_line(f"{count} skipped: {reason}", yellow=True)

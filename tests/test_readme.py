@@ -172,12 +172,14 @@ def server() -> Iterator[tuple[str, list[tuple[bytes, dict[str, str]]]]]:
 # --- commands ---
 
 
+@pytest.mark.usefixtures("curl")
 def test_commands_print_what_the_readme_shows(start: Callable[..., Service]) -> None:
     names = ("Start", "Jobs", "Tasks", "A task type of your own")
     commands = [block for name in names for block in blocks(name) if block.is_command]
     check(commands, run(commands, start().port))
 
 
+@pytest.mark.usefixtures("curl")
 @pytest.mark.parametrize("name", ["Access token", "Webhooks in"])
 def test_commands_run_with_the_settings_that_the_section_shows(
     start: Callable[..., Service], name: str
@@ -186,6 +188,7 @@ def test_commands_run_with_the_settings_that_the_section_shows(
     check(commands, run(commands, start(settings_of(name)).port))
 
 
+@pytest.mark.usefixtures("curl")
 def test_signed_hooks_run_what_their_presets_say(start: Callable[..., Service]) -> None:
     service = start(settings_of("Webhooks in"))
     run([block for block in blocks("Webhooks in") if block.is_command], service.port)
@@ -200,6 +203,7 @@ def test_signed_hooks_run_what_their_presets_say(start: Callable[..., Service]) 
     assert stripe == {"id": "evt_1", "type": "charge.succeeded"}
 
 
+@pytest.mark.usefixtures("curl")
 def test_fetch_gives_the_result_that_the_readme_names(start: Callable[..., Service]) -> None:
     service = start(settings_of("fetch") | {"allowPrivateNetworks": True})
     with server() as (url, _):
@@ -209,6 +213,7 @@ def test_fetch_gives_the_result_that_the_readme_names(start: Callable[..., Servi
     assert list(json.loads(printed)["result"]) == named[1].split(", ")
 
 
+@pytest.mark.usefixtures("curl")
 def test_a_webhook_is_verified_as_the_readme_does(start: Callable[..., Service]) -> None:
     service = start({"allowPrivateNetworks": True})
     with server() as (url, posted):
