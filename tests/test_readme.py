@@ -310,3 +310,12 @@ def test_links_lead_somewhere(document: str) -> None:
         )
         slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
         assert not anchor or anchor in slugs, anchor
+
+
+def test_the_map_of_the_house_names_rooms_that_are_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b\w+\.py\b", text))
+    assert len(named) > 40
+    assert named <= {path.name for path in (ROOT / "async_endpoint").rglob("*.py")}
+    folders = set(re.findall(r"^  +(\w+)/ ", text, re.MULTILINE))
+    assert folders == {path.parent.name for path in (ROOT / "async_endpoint").glob("*/**/__init__.py")}
