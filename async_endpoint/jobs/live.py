@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..errors import JobNotFound
 from ..logs import LineLog
 from .clock import now_ms
+from .database import Change
 from .events import Event, JobLog, count_implied, events_after, implied_events, transition_data
 from .feed import Feed, Transition
 from .model import Job, JobStatus
-from .records import job_change
+from .records import encode, job_change
 from .reporting import Reporting
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from .attempts import Attempt, Outcome
     from .commits import Write
-    from .database import Change
     from .metrics import Metrics
     from .store import JobStore
 
@@ -149,6 +149,8 @@ class LiveJobs:
         if self._entries.pop(entry.job.id, None) is not None:
             self.pending -= entry.job.status is JobStatus.PENDING
             entry.cancel_expiry()
+            if entry.job.row is not None:
+                self._give_back(entry.job.row)
 
     def find(self, job_id: str) -> Entry | None:
         """The entry of a job that is alive and accepted."""
@@ -234,6 +236,8 @@ class LiveJobs:
         if entry.log is None and event == "retrying":
             entry.log = _explicit_log(entry, before)
         changes = self._changes(job, event)
+        if job.terminal:
+            changes[0] = Change("jobs", job.id, lambda: encode(entry.job))  # its row number may still change
         last_id = count_implied(job)
         if entry.log is not None:
             if not job.terminal:
@@ -262,7 +266,7 @@ class LiveJobs:
         self, entry: Entry, job: Job, event: str, last_id: int = 1, then: Callable[[], None] | None = None
     ) -> None:
         """A version of the job is committed: from now on it is what everybody sees."""
-        entry.published = job
+        job = entry.published = entry.job if job.terminal else job
         if entry.log is not None:
             entry.log.show(last_id)
         if job.terminal:
@@ -278,6 +282,13 @@ class LiveJobs:
         for outbox in self._outboxes:
             changes += outbox.changes(job, event)
         return changes
+
+    def _give_back(self, row: int) -> None:
+        """Rows are counted without gaps: who ended after this one moves up, being just as little committed."""
+        self._last_row -= 1
+        for entry in self._entries.values():
+            if entry.job.row is not None and entry.job.row > row:
+                entry.job = entry.job.evolve(row=entry.job.row - 1)
 
     def _remember(self, job: Job) -> None:
         if len(job.result or b"") + len(job.task) <= _RECENT_BYTES:
