@@ -53,7 +53,7 @@ def _schemathesis(service: Service, *options: str) -> subprocess.CompletedProces
             "--exclude-checks",
             "use_after_free",
         ),  # DELETE ends a job, which then can still be read
-        *("--request-timeout", "20", "--exclude-path", "/events", "--workers", "2"),
+        *("--request-timeout", "20", "--exclude-path", "/events", "--workers", "1"),
         *("--seed", "1", "--suppress-health-check", "all", "--no-color"),
         *options,
     ]
