@@ -171,7 +171,7 @@ class Attempt:
         if isinstance(exc, RetryableResult):
             return self._completed(exc.result)._replace(retryable=True, retry_after_ms=exc.retry_after_ms)
         if isinstance(exc, JobError):
-            return _failed(str(exc), exc.code)._replace(
+            return _failed(_message(exc), exc.code)._replace(
                 retryable=exc.retryable, retry_after_ms=exc.retry_after_ms
             )
         logger.warning("job=%s type=%s handler raised", self.job.id, self.job.type, exc_info=exc)
@@ -197,7 +197,7 @@ class Attempt:
 
 
 def _failed(error: str, code: str = "handler-error") -> Outcome:
-    return Outcome(JobStatus.FAILED, error=clean_error(error), code=code)
+    return Outcome(JobStatus.FAILED, error=clean_error(error), code=clean_error(str(code)))
 
 
 def _message(exc: BaseException) -> Any:

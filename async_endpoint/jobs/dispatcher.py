@@ -120,7 +120,7 @@ class Dispatcher:
         elif entry.job.cancel_requested:
             self._live.end(entry, CANCELLED)
         else:
-            self._interrupted(entry, handler, entry.job.interruptions + 1)
+            self._interrupted(entry, handler, interruptions=entry.job.interruptions + 1)
 
     def _expire(self, entry: Entry) -> None:
         if entry.job.status is JobStatus.PENDING:
@@ -194,27 +194,27 @@ class Dispatcher:
         if job.cancel_requested and outcome.status is not JobStatus.COMPLETED:
             self._live.end(entry, CANCELLED)
         elif outcome.interrupted:
-            self._interrupted(entry, self.handler(job), job.interruptions)
+            self._interrupted(entry, self.handler(job), stops=job.stops + 1)
         elif may_retry(job, outcome) and not job.cancel_requested:
             gap = gap_ms(job, outcome)
-            self._put_back(entry, gap, job.interruptions, error=outcome.error, errorCode=outcome.code)
+            self._put_back(entry, gap, {}, error=outcome.error, errorCode=outcome.code)
         else:
             self._live.end(entry, outcome)
 
-    def _interrupted(self, entry: Entry, handler: Handler, interruptions: int) -> None:
+    def _interrupted(self, entry: Entry, handler: Handler, **counted: int) -> None:
         """The process ended, or ends, while the job ran."""
-        if handler.on_interrupt == "fail" or interruptions >= MAX_INTERRUPTIONS:
+        if handler.on_interrupt == "fail" or counted.get("interruptions", 0) >= MAX_INTERRUPTIONS:
             self._live.end(entry, _failure("The service stopped while the job ran.", "interrupted"))
         else:
-            self._put_back(entry, 0, interruptions)
+            self._put_back(entry, 0, counted)
 
-    def _put_back(self, entry: Entry, gap: int, interruptions: int, **details: Any) -> None:
+    def _put_back(self, entry: Entry, gap: int, counted: Mapping[str, int], **details: Any) -> None:
         now = now_ms()
         job = entry.job.evolve(
             status=JobStatus.PENDING,
             attempt=entry.job.attempt + 1,
             next_attempt_at=now + gap,
-            interruptions=interruptions,
+            **counted,
         )
         self._live.advance(entry, job, "retrying", nextAttemptAt=iso(now + gap), **details)
         self._queue.push(job, now)

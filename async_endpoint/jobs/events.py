@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-from .clock import iso
+from .clock import iso, now_ms
 from .database import Change
 
 if TYPE_CHECKING:
@@ -45,6 +45,15 @@ def transition_data(job: Job, at: int | None, **details: Any) -> bytes:
         "at": iso(at or job.created_at),
     }
     return json.dumps(facts | details).encode()
+
+
+def log_line(job: Job, event: str) -> str:
+    """A transition for the service's log; `ms` is how long the job ran, or, before its end, how long ago it was created."""
+    if job.finished_at is not None:
+        ms = job.finished_at - (job.started_at or job.created_at)
+    else:
+        ms = now_ms() - job.created_at
+    return f"job={job.id} type={job.type} event={event} status={job.status} attempt={job.attempt} ms={max(0, ms)}"
 
 
 def implied_events(job: Job) -> list[Event]:

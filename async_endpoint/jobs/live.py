@@ -16,7 +16,7 @@ from ..errors import JobNotFound
 from ..logs import LineLog
 from .clock import now_ms
 from .database import Change
-from .events import Event, JobLog, count_implied, events_after, implied_events, transition_data
+from .events import Event, JobLog, count_implied, events_after, implied_events, log_line, transition_data
 from .feed import Feed, Transition
 from .model import Job, JobStatus
 from .records import encode, job_change
@@ -303,7 +303,7 @@ class LiveJobs:
         if self.feed:
             self.feed.publish(Transition(event, transition_data(job, now_ms())))
         if log.enabled:
-            log.write(_line(job, event))
+            log.write(log_line(job, event))
 
     # --- what handlers tell ---
 
@@ -346,12 +346,3 @@ def _explicit_log(entry: Entry, job: Job) -> JobLog:
     """The log that followed from the job until now; what is not committed of it is not shown yet."""
     visible = 0 if entry.published is None else count_implied(entry.published)
     return JobLog(job.id, implied_events(job), visible)
-
-
-def _line(job: Job, event: str) -> str:
-    """`ms` is how long the job ran, or, before its end, how long ago it was created."""
-    if job.finished_at is not None:
-        ms = job.finished_at - (job.started_at or job.created_at)
-    else:
-        ms = now_ms() - job.created_at
-    return f"job={job.id} type={job.type} event={event} status={job.status} attempt={job.attempt} ms={max(0, ms)}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
@@ -52,13 +53,11 @@ def _time(value: object) -> object:
     """Read ISO 8601 and nothing else: a bare number would count as seconds."""
     if not isinstance(value, str):
         return value
-    try:
+    with suppress(ValueError, OverflowError):  # a zone can lead beyond the calendar
         at = datetime.fromisoformat(value)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise ValueError("use an ISO 8601 time with a zone, such as 2026-01-02T03:04:05Z")
-    return at
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    raise ValueError("use an ISO 8601 time with a zone, such as 2026-01-02T03:04:05Z")
 
 
 @dataclass(frozen=True)
@@ -206,7 +205,8 @@ class Job(NamedTuple):
         type: The task type, which names the handler.
         task: The task as submitted.
         shown_task: The task with secrets masked, where it has any.
-        interruptions: How often the process ended while the job ran.
+        interruptions: How often the process ended uncleanly while the job ran.
+        stops: How often the service was stopped while the job ran.
         row: The number of its dataset row, counted by order of ending; set with the terminal status.
         idempotency: The scoped idempotency key that the job was submitted with.
         notes: What the way of submission keeps with the job and shows in its own terms: JSON, never in a snapshot.
@@ -230,6 +230,7 @@ class Job(NamedTuple):
     next_attempt_at: int | None = None
     replay_of: str | None = None
     interruptions: int = 0
+    stops: int = 0
     cancel_requested: bool = False
     row: int | None = None
     idempotency: str | None = None
@@ -244,6 +245,11 @@ class Job(NamedTuple):
     def terminal(self) -> bool:
         """Whether the job has ended."""
         return self.finished_at is not None
+
+    @property
+    def tries(self) -> int:
+        """Attempts that were not cut off by an end of the process."""
+        return self.attempt - self.interruptions - self.stops
 
     @property
     def rank(self) -> tuple[int, int]:

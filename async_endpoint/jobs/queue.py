@@ -131,7 +131,7 @@ class KeyLane:
     def __init__(self) -> None:
         self._waiting = Lanes()
         self._jobs: dict[str, Job] = {}
-        self._out: set[str] = set()
+        self._out: dict[str, Job] = {}
 
     def __bool__(self) -> bool:
         return bool(self._jobs or self._out)
@@ -147,8 +147,21 @@ class KeyLane:
         if first is None or len(self._out) >= (self._jobs[first].options.concurrency_limit or 1):
             return None
         self._waiting.pop()
-        self._out.add(first)
-        return self._jobs.pop(first)
+        job = self._out[first] = self._jobs.pop(first)
+        return job
+
+    def rivals(self, job: Job) -> list[Job]:
+        """Those who left the lane and come after this job in the order of starts, the last one first."""
+        if self._waiting.peek() != job.id:
+            return []
+        return sorted(
+            (out for out in self._out.values() if _order(out) > _order(job)), key=_order, reverse=True
+        )
+
+    def take_back(self, job: Job) -> None:
+        """Let a job wait here again."""
+        del self._out[job.id]
+        self.add(job)
 
     def waits(self, job: Job) -> bool:
         """Whether the job waits here."""
@@ -156,7 +169,7 @@ class KeyLane:
 
     def discard(self, job: Job) -> None:
         """Forget a job, wherever it stands."""
-        self._out.discard(job.id)
+        self._out.pop(job.id, None)
         if self._jobs.pop(job.id, None) is not None:
             self._waiting.remove(job)
 
@@ -258,6 +271,11 @@ class JobQueue:
         lane = self._keys.setdefault(key, KeyLane())
         lane.add(job)
         self._advance(lane)
+        for rival in lane.rivals(job):
+            if self._ready.remove(rival):
+                lane.take_back(rival)
+                self._advance(lane)
+                return
 
     def _leave_key(self, job: Job) -> None:
         lane = self._key_of(job)
@@ -275,3 +293,7 @@ class JobQueue:
     def _advance(self, lane: KeyLane) -> None:
         while (job := lane.next()) is not None:
             self._ready.add(job)
+
+
+def _order(job: Job) -> tuple[int, str]:
+    return -job.options.priority, job.id

@@ -28,6 +28,7 @@ _HEAD = {
     "next": "next_attempt_at",
     "attempt": "attempt",
     "interruptions": "interruptions",
+    "stops": "stops",
     "cancel": "cancel_requested",
     "key": "idempotency",
     "code": "error_code",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import TYPE_CHECKING
 
@@ -12,16 +13,19 @@ if TYPE_CHECKING:
 MAX_INTERRUPTIONS = 3
 """After this many ends of the process while it ran, a job is not started again."""
 
+_LONGEST_ASKED_MS = 30 * 86_400_000
+"""A handler can ask for no longer gap than 30 days."""
+
 
 def may_retry(job: Job, outcome: Outcome) -> bool:
     """Whether the job's options allow another attempt; interruptions do not count against them."""
-    return outcome.retryable and job.attempt - job.interruptions < job.options.retry.max_attempts
+    return outcome.retryable and job.tries < job.options.retry.max_attempts
 
 
 def gap_ms(job: Job, outcome: Outcome) -> int:
     """The gap before the next attempt, in milliseconds: full jitter, but not less than the handler asked for."""
-    longest = longest_gap_ms(job.options.retry, job.attempt - job.interruptions)
-    return max(random.randint(0, longest), outcome.retry_after_ms or 0)  # noqa: S311 - jitter is no secret
+    longest = longest_gap_ms(job.options.retry, job.tries)
+    return max(random.randint(0, longest), _asked_ms(outcome.retry_after_ms))  # noqa: S311 - jitter is no secret
 
 
 def longest_gap_ms(retry: RetryOptions, attempts: int) -> int:
@@ -31,3 +35,10 @@ def longest_gap_ms(retry: RetryOptions, attempts: int) -> int:
     except OverflowError:
         return retry.max_delay_ms
     return min(retry.max_delay_ms, int(grown))
+
+
+def _asked_ms(asked: object) -> int:
+    """A handler's wish: whatever it is, it must not keep the job from going on."""
+    if not isinstance(asked, int | float) or math.isnan(asked):
+        return 0
+    return int(min(max(asked, 0), _LONGEST_ASKED_MS))
