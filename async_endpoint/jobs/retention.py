@@ -68,7 +68,7 @@ class Retention:
     async def _remove(self, jobs: list[EndedJob]) -> None:
         if jobs:
             changes = [change for job in jobs for change in self._removal(job)]
-            await self._store.write(changes).settled()
+            await self._store.write(changes).committed()
             for job in jobs:
                 self._forget(job.id)
 
