@@ -60,10 +60,10 @@ async def write_snapshot(records: Records, snapshot: SnapshotId, path: Path) -> 
     """Store the file; returns the keys written. Raises RecordsError, or OSError when it cannot be read."""
     parts: list[Part] = []
     pieces = _compressed(path)
-    while (body := await asyncio.to_thread(next, pieces, None)) is not None:
-        part = Part(f"{snapshot.key}-{len(parts):04d}", len(body), hashlib.sha256(body).hexdigest())
-        await records.put_in_background(part.key, body)
-        parts.append(part)
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        body, digest = piece
+        parts.append(Part(f"{snapshot.key}-{len(parts):04d}", len(body), digest))
+        await records.put_in_background(parts[-1].key, body)
     manifest = {"format": FORMAT, "number": snapshot.number, "parts": [asdict(part) for part in parts]}
     await records.put_in_background(snapshot.key, json.dumps(manifest).encode())
     return [snapshot.key, *(part.key for part in parts)]
@@ -87,15 +87,17 @@ async def read_snapshot(records: Records, snapshot: SnapshotId, path: Path) -> N
     await asyncio.to_thread(_decompress, bodies, path)
 
 
-def _compressed(path: Path) -> Iterator[bytes]:
+def _compressed(path: Path) -> Iterator[tuple[bytes, str]]:
+    """The file in pieces, each with its SHA-256."""
     packer, pending = zlib.compressobj(1), bytearray()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             pending += packer.compress(chunk)
             if len(pending) > MAX_RECORD_BYTES - 2 * _CHUNK:
-                yield bytes(pending)
+                yield bytes(pending), hashlib.sha256(pending).hexdigest()
                 pending.clear()
-    yield bytes(pending + packer.flush())
+    pending += packer.flush()
+    yield bytes(pending), hashlib.sha256(pending).hexdigest()
 
 
 def _decompress(bodies: list[bytes], path: Path) -> None:

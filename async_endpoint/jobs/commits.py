@@ -17,7 +17,7 @@ from .database import Change, Database, Journal
 
 logger = logging.getLogger(__name__)
 
-_LINGER_TURNS = 3
+_LINGER_TURNS = 5
 """Turns of the event loop before a commit starts, so that an effect-free job that starts at once (and ends within
 its first step) shares the commit of its acceptance."""
 
@@ -27,10 +27,8 @@ _RETRY_SECONDS = 0.5
 _LAZY_SECONDS = 1.0
 
 _CROWD = 8
-_GATHER_SECONDS = 0.004
-_GATHER_STEPS = 2
-"""With a journal, a commit that follows one with a crowd of writers waits for them to come back: so many steps at
-most, and none after one in which nobody came."""
+_GATHER_SECONDS = 0.014
+"""With a journal, a commit that follows one with a crowd of writers waits so long for them to come back."""
 
 Callback = Callable[[], None]
 
@@ -173,7 +171,6 @@ class GroupCommit:
                 await self._gather()
             self._wake.clear()
             group, self._open = self._open, Group()
-            self._crowd = group.waiters
             try:
                 await self._commit(group)
             except Exception as exc:
@@ -181,18 +178,14 @@ class GroupCommit:
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 self._succeed(group)
+            self._crowd = group.waiters + self._open.waiters
 
     async def _gather(self) -> None:
-        """Wait for the crowd that the last commit answered: the next round trip can carry it as well."""
-        for _ in range(_GATHER_STEPS if self._crowd >= _CROWD else 0):
-            come = self._open.waiters
-            if not 0 < come < self._crowd:
-                return
+        """Wait for the crowd that the last commit answered: one round trip can carry all of it again."""
+        if _CROWD <= self._crowd > self._open.waiters:
             self._gathered.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._gathered.wait(), _GATHER_SECONDS)
-            if self._open.waiters == come:
-                return
 
     async def _commit(self, group: Group) -> None:
         changes = group.merged()
