@@ -39,9 +39,8 @@ class JobLogger(logging.LoggerAdapter[logging.Logger]):
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Write a line to the job's event log and, where the level asks for it, to the service's log."""
-        self._attempt.reports.log(
-            self._attempt.job.id, logging.getLevelName(level).lower(), str(msg) % args if args else str(msg)
-        )
+        record = logging.LogRecord("", level, "", 0, msg, args, None)
+        self._attempt.reports.log(self._attempt.job.id, record.levelname.lower(), record.getMessage())
         super().log(level, msg, *args, **kwargs)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
