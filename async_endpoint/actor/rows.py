@@ -28,6 +28,8 @@ _BACKLOG = 10_000
 """Rows held in memory at most; further ones are read from the store when their turn comes."""
 
 _RETRY_SECONDS = 1.0
+_GATHER_SECONDS = 0.02
+"""The first row after a pause waits so long for others to go with it."""
 
 
 class Row(NamedTuple):
@@ -122,6 +124,7 @@ class RowWriter:
                 self._idle.set()
             self._wake.clear()
             await self._wake.wait()
+            await asyncio.sleep(_GATHER_SECONDS)
 
     async def _load(self) -> list[Row]:
         jobs = await self._store.ended_after(self.cursor, _BATCH)
@@ -132,7 +135,8 @@ class RowWriter:
             self.cursor = max(self.cursor, rows[-1].number)
             # The cursor stays within one batch of the rows: a sink may have to find them again after a crash.
             cursor = Change("meta", CURSOR, b"%d" % self.cursor)
-            await self._store.write([cursor], lazy=True).committed()
+            more = self._behind or bool(self._queue)
+            await self._store.write([cursor], lazy=not more).committed()
 
     async def _pause(self, exc: Exception) -> None:
         logger.warning("rows cannot be written, trying again: %s", exc)

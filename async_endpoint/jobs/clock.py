@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 import time
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -41,6 +41,7 @@ class JobIds:
 
     def __init__(self) -> None:
         self._last = 0
+        self._random = random.Random()  # noqa: S311 - ids are no secrets, and this releases no lock
 
     def resume_after(self, job_id: str) -> None:
         """Make every further id sort after this one."""
@@ -50,6 +51,6 @@ class JobIds:
     def __call__(self) -> str:
         """A new id."""
         self._last = max(self._last + 1, now_ms() << _COUNTER_BITS)
-        tail = int.from_bytes(os.urandom(8), "big") & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
+        tail = self._random.getrandbits(62) | 0x8000_0000_0000_0000
         head, low = f"{self._last:015x}", f"{tail:016x}"
         return f"{head[:8]}-{head[8:12]}-7{head[12:]}-{low[:4]}-{low[4:]}"

@@ -129,7 +129,7 @@ class Database:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'OFF' if self._disposable else 'FULL'}")
         connection.execute("PRAGMA journal_size_limit = 16777216")
-        connection.execute("PRAGMA cache_size = -16000")
+        connection.execute("PRAGMA cache_size = -4000")
         return connection
 
     def apply(self, changes: Changes) -> None:

@@ -84,11 +84,11 @@ class Dispatcher:
         return self._queue.position(job)
 
     def seconds_per_start(self) -> float:
-        """The mean gap between the last starts; a guess when there were none."""
+        """The mean gap between the last starts, or the present one if that is longer; a guess without any."""
         if len(self._starts) < 2:
             return 10.0
-        elapsed = asyncio.get_running_loop().time() - self._starts[0]
-        return min(elapsed / len(self._starts), 3600.0)
+        now = asyncio.get_running_loop().time()
+        return min(max((now - self._starts[0]) / len(self._starts), now - self._starts[-1]), 3600.0)
 
     # --- what waits ---
 

@@ -301,7 +301,8 @@ class LiveJobs:
         for outbox in self._outboxes:
             outbox.committed(job, event)
         if self.feed:
-            self.feed.publish(Transition(event, transition_data(job, now_ms())))
+            at = job.started_at if event == "started" else job.created_at if event == "created" else now_ms()
+            self.feed.publish(Transition(event, transition_data(job, at)))
         if log.enabled:
             log.write(log_line(job, event))
 

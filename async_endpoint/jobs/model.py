@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
@@ -82,7 +83,8 @@ PositiveMilliseconds = Annotated[int, Whole(1, LONGEST_MS)]
 Time = Annotated[AwareDatetime, BeforeValidator(_time)]
 """A time with a zone, from the outside."""
 
-_URL = r"^https?://[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(:[1-9]\d{0,3})?([/?#][!-~]*)?$"
+_PORT = r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
+_URL = rf"^https?://[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(:{_PORT})?([/?#][!-~]*)?$"
 _BASE64_KEY = "^(whsec_)?([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=?|[A-Za-z0-9+/]{2}(==)?)$"
 _HEADERS: dict[str, Any] = {
     "propertyNames": {"pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"},
@@ -313,6 +315,7 @@ def clean_error(text: str) -> str:
     return text.encode("utf-8", "replace").decode()[:MAX_ERROR_CHARS]
 
 
+@lru_cache(maxsize=256)
 def _time_json(at: int | None) -> bytes:
     return b"null" if at is None else b'"%b"' % iso(at).encode()
 

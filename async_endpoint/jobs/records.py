@@ -9,7 +9,6 @@ JSON text holds no raw newline, so the lines come apart without parsing, and a l
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import Any
 
@@ -45,7 +44,7 @@ def job_change(job: Job) -> Change:
 def encode(job: Job) -> bytes:
     """A job as stored."""
     head = {name: value for name, attribute in _HEAD.items() if (value := getattr(job, attribute))}
-    lines = [json.dumps(head, separators=(",", ":")).encode(), job.snapshot_json()]
+    lines = [to_json(head), job.snapshot_json()]
     if job.shown_task is not None:
         lines.append(job.task)
     return b"\n".join(lines)
