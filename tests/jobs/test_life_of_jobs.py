@@ -14,9 +14,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from async_endpoint.errors import JobError, RetryableResult, StoreUnavailable
 from async_endpoint.jobs.clock import iso
@@ -89,6 +96,7 @@ class LivesOfJobs(RuleBasedStateMachine):
         self.wall = WallClock()
         self.latest = 0
         self.lives = 0
+        self.jumps = 0
         self.stops = 0
         self.count = 0
         self.submissions: list[Submission] = []
@@ -167,7 +175,8 @@ class LivesOfJobs(RuleBasedStateMachine):
         before = {(other, at) for _, other, at in self.started}
         self.check(body["type"] != "once" or (n, number) not in before, "ran twice in spite of 'fail'")
         self.started.append((self.lives, n, number))
-        self.check(iso(self.wall.now()) >= options.get("startAt", ""), "ran before its startAt")
+        due = iso(self.wall.now()) >= options.get("startAt", "") or self.jumps > body["jumps"]
+        self.check(due, "ran before its startAt")
         known = next((k for k in self.jobs.values() if k.body["n"] == n), None)
         if known is not None:
             self.check(known.end is None, "ran after it had ended")
@@ -206,7 +215,7 @@ class LivesOfJobs(RuleBasedStateMachine):
         numbered = []
         for body in bodies:
             self.count += 1
-            numbered.append({**body, "n": self.count})
+            numbered.append({**body, "n": self.count, "jumps": self.jumps})
         submission = Submission(numbered, key)
         submission.life, submission.at = self.lives, self.process.loop.time()
         self.submissions.append(submission)
@@ -257,6 +266,7 @@ class LivesOfJobs(RuleBasedStateMachine):
     @rule(ms=st.sampled_from([-DAY_MS, DAY_MS]))
     def set_the_clock(self, ms: int) -> None:
         self.wall.set_forward(ms)
+        self.jumps += 1
 
     @rule()
     def break_or_mend_the_disk(self) -> None:
@@ -394,7 +404,7 @@ class LivesOfJobs(RuleBasedStateMachine):
 
     def slots_are_all_free(self) -> None:
         body = {"type": "plain", "steps": [("finish", 1000)], "options": {}}
-        ids = self.process.submit(*({**body, "n": -n} for n in range(1, CAP + 2)))
+        ids = self.process.submit(*({**body, "n": -n, "jumps": self.jumps} for n in range(1, CAP + 2)))
         self.process.settle()
         assert self.process.registry.running == CAP == len(self.holding())
         self.process.advance(3)
@@ -406,7 +416,20 @@ def _rank_told(events: list[Event]) -> tuple[int, int]:
     return data["attempt"], {"pending": 0, "running": 1}.get(data["status"], 2)
 
 
-LivesOfJobs.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+COMMON = settings(
+    stateful_step_count=30,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate],  # shrinking takes minutes; the steps of a failure are told anyway
 )
-TestLivesOfJobs = LivesOfJobs.TestCase
+
+
+def test_lives_of_jobs() -> None:
+    run_state_machine_as_test(LivesOfJobs, settings=settings(COMMON, max_examples=80, derandomize=True))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_thousands_of_lives_of_jobs() -> None:
+    run_state_machine_as_test(LivesOfJobs, settings=settings(COMMON, max_examples=5000))
