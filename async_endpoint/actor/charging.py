@@ -209,12 +209,19 @@ class Charging:
 
     async def _take_stock(self) -> None:
         """Learn the run's count, against which an unclear call is checked later."""
-        while self._state.batch is None:
+        charged = await self._charged()
+        batch = self._state.batch
+        if batch is None:
+            self._state = self._state.model_copy(update={"charged": charged})
+        elif charged < batch.before + batch.count:
+            self._budget.take(batch.count)
+
+    async def _charged(self) -> int:
+        while True:
             try:
-                self._state = self._state.model_copy(update={"charged": await self._till.charged()})
-                return
+                return await self._till.charged()
             except Exception as exc:
-                logger.warning("the run's charges cannot be read, trying again: %s", exc)
+                logger.debug("the run's charges cannot be read, trying again: %s", exc)
                 await asyncio.sleep(_RETRY_GAPS[-1])
 
     async def _settle_next(self) -> bool:
@@ -266,12 +273,7 @@ class Charging:
 
     async def _reconcile(self, batch: Batch) -> None:
         """The key is forgotten: let the run's count say whether the batch was charged."""
-        try:
-            charged = await self._till.charged()
-        except Exception as exc:
-            logger.debug("the run's charges cannot be read: %s", exc)
-            await asyncio.sleep(_RETRY_GAPS[-1])
-            return
+        charged = await self._charged()
         if charged == batch.before:
             again = batch.model_copy(update={"key": str(uuid.uuid4()), "at": now_ms()})
             await self._save(self._state.model_copy(update={"batch": again}))

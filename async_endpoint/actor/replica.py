@@ -49,7 +49,9 @@ _BUFFER_BYTES = 32_000_000
 _COMPACT_SEGMENTS = 200
 _COMPACT_BYTES = 16_000_000
 _COMPACT_PAUSE = 5.0
-"""A snapshot is due at so many segments or bytes since the last, at least this many seconds after it."""
+_COMPACT_SHARE = 4
+"""A snapshot is due at so many segments or bytes since the last. At least so many seconds, and so many times as long
+as the last one took, lie between: a small machine has other work."""
 
 _PARALLEL_PACK = 100_000
 """Groups of more bytes than this are compressed off the loop."""
@@ -211,12 +213,14 @@ class Replica:
             self._spawn(self._compact(self._copy))
 
     async def _compact(self, copy: Callable[[Path], None]) -> None:
+        began = time.monotonic()
         try:
             await self._replace_segments(copy)
         except (RecordsError, sqlite3.Error, OSError) as exc:
             logger.warning("the snapshot of the store is put off: %s", exc)
         finally:
-            self._compact_after = time.monotonic() + _COMPACT_PAUSE
+            now = time.monotonic()
+            self._compact_after = now + max(_COMPACT_PAUSE, _COMPACT_SHARE * (now - began))
             self._compacting = False
 
     async def _replace_segments(self, copy: Callable[[Path], None]) -> None:

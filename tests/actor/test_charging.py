@@ -187,6 +187,27 @@ async def test_no_job_is_accepted_that_the_user_would_not_pay_for(tmp_path: Path
     await shop.close()
 
 
+@pytest.mark.parametrize("applied", [True, False])
+async def test_what_is_being_charged_at_a_restart_counts_against_the_limit_once(
+    tmp_path: Path, platform: StandIn, applied: bool
+) -> None:
+    shop = await Shop(tmp_path / "jobs.sqlite", platform, Decimal("0.05")).open()
+    platform.faults = [Fault("status", CHARGE, 500, applied=applied)]
+    await shop.end(3)
+    await asyncio.sleep(0.3)
+    await shop.close()
+    platform.faults = []
+    shop.limit -= Decimal("0.03") if applied else 0  # what the SDK finds spent at the start
+    await shop.open()
+    assert await shop.settle() == 3
+    shop.active = 1
+    shop.charging.check()
+    shop.active = 2
+    with pytest.raises(CostLimitReached):
+        shop.charging.check()
+    await shop.close()
+
+
 def test_a_budget_without_limit_or_price_covers_everything() -> None:
     assert Budget(PLENTY, Decimal("0.01"), Decimal(3)).covers(10**9)
     assert Budget(Decimal(1), Decimal(0), Decimal(3)).covers(10**9)

@@ -173,6 +173,7 @@ async def test_segments_become_a_snapshot_and_are_removed_after_it(
 ) -> None:
     monkeypatch.setattr(replica_module, "_COMPACT_BYTES", 300_000)
     monkeypatch.setattr(replica_module, "_COMPACT_PAUSE", 0.0)
+    monkeypatch.setattr(replica_module, "_COMPACT_SHARE", 0)
     first = await machine()
     for n in range(60):
         await first.commit(f"a{n}", value=os.urandom(20_000))
@@ -234,6 +235,43 @@ async def test_a_snapshot_with_a_damaged_part_is_refused_when_nothing_else_has_i
         await machine()
 
 
+async def test_an_older_snapshot_is_as_good_where_all_changes_after_it_are_there(
+    machine: Open, platform: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica_module, "_COMPACT_BYTES", 1)
+    monkeypatch.setattr(replica_module, "_COMPACT_PAUSE", 0.0)
+    monkeypatch.setattr(replica_module, "_COMPACT_SHARE", 0)
+    first = await machine()
+    platform.faults = [Fault("status", "^DELETE", 500)]
+    for n in range(3):
+        await first.commit(f"a{n}")
+        while first.replica._compacting:
+            await asyncio.sleep(0.01)
+    newest = max(key for key in platform.storage.sizes() if key.endswith("-0000"))
+    platform.storage.put(newest, b"nonsense")
+    platform.faults = []
+    assert (await machine()).committed() == {"a0", "a1", "a2"}
+
+
+async def test_what_a_lost_machine_left_behind_is_removed(
+    machine: Open, platform: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica_module, "_COMPACT_BYTES", 1)
+    first = await machine()
+    platform.faults = [Fault("status", "^DELETE", 500)]
+    await first.commit("a")
+    while first.replica._compacting:
+        await asyncio.sleep(0.01)
+    await first.die()
+    platform.faults = []
+    second = await machine()
+    await second.commit("b")
+    while second.replica._compacting:
+        await asyncio.sleep(0.01)
+    assert len(platform.storage.sizes()) == 2, "one snapshot: its manifest and its part"
+    assert (await machine()).committed() == {"a", "b"}
+
+
 async def test_a_list_of_keys_that_lags_hides_nothing_of_the_last_epoch(
     machine: Open, platform: StandIn
 ) -> None:
@@ -285,6 +323,7 @@ async def test_no_confirmed_group_is_lost_while_a_fifth_of_all_calls_fails(
 ) -> None:
     monkeypatch.setattr(replica_module, "_COMPACT_BYTES", 200_000)
     monkeypatch.setattr(replica_module, "_COMPACT_PAUSE", 0.1)
+    monkeypatch.setattr(replica_module, "_COMPACT_SHARE", 0)
     platform.faults = chaos(0.2, hang_seconds=0.4)
     confirmed: set[str] = set()
     for life in range(4):
