@@ -162,6 +162,19 @@ def test_the_queue_has_a_bound_and_says_when_to_come_back(world: World) -> None:
     assert [world.process.registry.position(world.get(job_id)) for job_id in ids] == [None, 1, 2]
 
 
+def test_a_slot_taken_for_a_job_that_went_away_is_given_back_once(world: World) -> None:
+    world.restart(max_concurrent=1)
+    world.submit(s=1)
+    for _ in range(3):
+        queued = world.submit(s=1)
+        world.process.run(world.process.registry.cancel(queued))
+    world.process.advance(2)
+    for _ in range(3):
+        world.submit(s=10)
+    world.process.settle()
+    assert world.process.registry.running == 1 == sum(world.now_running.values())
+
+
 def test_cancelling_everything_frees_every_slot_and_key(world: World) -> None:
     world.restart(max_concurrent=2)
     ids = [world.submit(s=100, stubborn=100 * n, options={"concurrencyKey": f"k{n % 3}"}) for n in range(9)]
