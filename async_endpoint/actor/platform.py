@@ -75,7 +75,7 @@ class PlatformRun:
                 break
             except Exception as exc:
                 if gap is None:
-                    raise StartError(f"The run cannot be joined: {exc}.") from exc
+                    raise StartError(f"The run cannot be joined: {exc}") from exc
                 logger.warning("the run cannot be joined, trying again: %s", exc)
                 await asyncio.sleep(gap)
         configuration = self._actor.configuration
@@ -86,7 +86,7 @@ class PlatformRun:
         try:
             return await self._actor.get_input()
         except Exception as exc:
-            raise StartError(f"The Actor input cannot be read: {exc}.") from exc
+            raise StartError(f"The Actor input cannot be read: {exc}") from exc
 
     async def open_store(self, settings: Settings, observe: Callable[[int], None]) -> JobStore:
         """A store made from the replica; the local file is a cache and begins anew."""

@@ -47,9 +47,9 @@ class PlatformRows:
         self._client = client
 
     async def present(self, rows: Sequence[Row]) -> int:
-        """How many of these rows, which were or were not pushed before, are in the dataset.
+        """How many of these rows, which the last process may have pushed, are in the dataset.
 
-        For the first rows after a restart: waits some seconds for the first of them to show up.
+        Waits some seconds for those that are not there.
         """
         return await self._settle(rows) if rows else 0
 
@@ -83,10 +83,12 @@ class PlatformRows:
         return batch[await self._settle(batch) :]
 
     async def _settle(self, rows: Sequence[Row]) -> int:
+        """How many of the rows show up in the time that a late write or a late read may take."""
+        count = 0
         for gap in (*_SETTLE_GAPS, None):
             found = await self._newest_ids(len(rows) + BATCH_ROWS)
-            count = next((n for n in range(len(rows), 0, -1) if rows[n - 1].job_id in found), 0)
-            if count or gap is None:
+            count = next((n for n in range(len(rows), count, -1) if rows[n - 1].job_id in found), count)
+            if count == len(rows) or gap is None:
                 return count
             await asyncio.sleep(gap)
         raise AssertionError("unreachable")

@@ -121,6 +121,14 @@ async def test_a_restart_finds_how_many_rows_are_there(platform: StandIn, rows: 
     assert await rows.present([]) == 0
 
 
+async def test_a_restart_waits_for_rows_that_show_up_late(platform: StandIn, rows: PlatformRows) -> None:
+    await rows.append(some(10))
+    await asyncio.sleep(0.3)
+    platform.lag = 0.25
+    await rows.append(some(10, start=10))
+    assert await rows.present(some(20)) == 20
+
+
 async def test_a_row_above_the_limit_is_stored_with_its_result_cut(
     platform: StandIn, rows: PlatformRows
 ) -> None:
