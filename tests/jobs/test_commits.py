@@ -78,11 +78,14 @@ async def test_it_is_on_disk_when_it_is_told(store: JobStore, disk: Disk) -> Non
 async def test_a_failed_commit_is_tried_until_it_succeeds_in_order(store: JobStore, disk: Disk) -> None:
     told: list[str] = []
     disk.full = True
+    disk.go_on.clear()
     first = store.write(put("k", b"old"), lambda: told.append("old"))
+    await asyncio.to_thread(disk.busy.wait)
+    store.write(put("k", b"new"), lambda: told.append("new"))
+    disk.go_on.set()
     with pytest.raises(StoreUnavailable):
         await first.settled()
     assert (told, store.writable) == ([], False)
-    store.write(put("k", b"new"), lambda: told.append("new"))
     await asyncio.sleep(0.03)
     disk.full = False
     await first.committed()
