@@ -48,7 +48,7 @@ def transition_data(job: Job, at: int | None, **details: Any) -> bytes:
 
 
 def log_line(job: Job, event: str) -> str:
-    """A transition for the service's log; `ms` is how long the job ran, or, before its end, how long ago it was created."""
+    """A transition for the service's log; `ms` is how long the job ran or, before its end, its age."""
     if job.finished_at is not None:
         ms = job.finished_at - (job.started_at or job.created_at)
     else:
