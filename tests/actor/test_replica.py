@@ -253,6 +253,53 @@ async def test_an_older_snapshot_is_as_good_where_all_changes_after_it_are_there
     assert (await machine()).committed() == {"a0", "a1", "a2"}
 
 
+async def test_a_start_waits_for_an_api_that_fails(
+    machine: Open, platform: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records_module, "_READ_GAPS", (0.01,))
+    await (await machine()).commit("a")
+    platform.faults = [
+        Fault("status", "^GET .*/keys", 500, times=3),
+        Fault("cut", "^GET .*/records", times=3),
+    ]
+    assert (await machine()).committed() == {"a"}
+
+
+async def test_a_start_gives_up_an_api_that_fails_for_long(
+    machine: Open, platform: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records_module, "_READ_GAPS", (0.01,))
+    monkeypatch.setattr(records_module, "_READ_PATIENCE", 0.1)
+    platform.faults = [Fault("status", "^GET .*/keys", 500)]
+    with pytest.raises(StoreError, match="the key-value store cannot be read"):
+        await machine()
+
+
+async def test_a_replica_of_more_than_a_page_of_keys_is_read(
+    machine: Open, platform: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica_module, "_SEGMENT_BYTES", 0)
+    monkeypatch.setattr(replica_module, "_COMPACT_SEGMENTS", 10_000)
+    monkeypatch.setattr(records_module, "_CALLS_PER_SECOND", 10_000)
+    platform.enforce_rates = False
+    first = await machine()
+    for n in range(1005):
+        await first.commit(f"a{n}")
+    assert len(platform.storage.sizes()) == 1005
+    assert len((await machine()).committed()) == 1005
+
+
+async def test_durability_snapshot_waits_when_too_much_is_not_written(
+    machine: Open, platform: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica_module, "_BUFFER_BYTES", 10_000)
+    first = await machine(wait=False)
+    await first.commit("a", value=os.urandom(20_000))
+    assert platform.meter.count("put-record") == 0
+    await first.commit("b")
+    assert platform.meter.count("put-record") == 1
+
+
 async def test_what_a_lost_machine_left_behind_is_removed(
     machine: Open, platform: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
