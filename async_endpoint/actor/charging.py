@@ -126,8 +126,8 @@ class Budget:
         return taken
 
     def covers(self, jobs: int) -> bool:
-        """Whether so many jobs and one more can be paid for."""
-        return self._left is None or jobs < self._left
+        """Whether so many jobs can be paid for."""
+        return self._left is None or jobs <= self._left
 
 
 class Charging:
@@ -160,9 +160,9 @@ class Charging:
         """Row number up to which no job owes a charge."""
         return self._state.settled
 
-    def check(self) -> None:
-        """Raise CostLimitReached when a further job could not be paid for."""
-        if not self._budget.covers(self._active() + self._owed):
+    def check(self, jobs: int = 1) -> None:
+        """Raise CostLimitReached when so many further jobs could not be paid for."""
+        if not self._budget.covers(self._active() + self._owed + jobs):
             raise CostLimitReached
 
     # An outbox of the registry. What is owed is told by the row numbers, which are in the store anyway.
@@ -204,7 +204,7 @@ class Charging:
                 pass
             if not self._news.is_set():
                 self._idle.set()
-            if not self._active() and not self._owed and not self._budget.covers(0):
+            if not self._active() and not self._owed and not self._budget.covers(1):
                 self.exhausted.set()
 
     async def _take_stock(self) -> None:

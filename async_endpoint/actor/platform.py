@@ -125,10 +125,10 @@ class PlatformRun:
         """Whether the job with this row number may still be charged for."""
         return self._charging is not None and row > self._charging.settled
 
-    def admit(self) -> None:
+    def admit(self, jobs: int) -> None:
         """Refuse jobs that the user would not pay for."""
         if self._charging is not None:
-            self._charging.check()
+            self._charging.check(jobs)
 
     async def begin(self, registry: JobRegistry) -> None:
         """The jobs are there: start what charges for them and shows them."""

@@ -53,8 +53,8 @@ class Run(Protocol):
     def outboxes(self) -> tuple[Outbox, ...]:
         """What transitions owe to the run; known once the store is open."""
 
-    def admit(self) -> None:
-        """Called before anything is accepted; raises a ServiceError to refuse."""
+    def admit(self, jobs: int) -> None:
+        """Called before so many jobs are accepted; raises a ServiceError to refuse."""
 
     def owes(self, row: int) -> bool:
         """Whether the end of the job with this row number is not worked off yet."""
@@ -111,13 +111,14 @@ class LocalRun:
     async def open_rows(self, store: JobStore) -> RowSink:
         """Files in the SDK's layout."""
         self._dataset = open_dataset(self._folder / "datasets" / "default", store)
+        await store.flush()
         return self._dataset
 
     def storages(self) -> DefaultStorages:
         """Read from the files."""
         return local_storages(self._folder, _input_key())
 
-    def admit(self) -> None:
+    def admit(self, jobs: int) -> None:
         """Nothing to refuse."""
 
     def owes(self, row: int) -> bool:

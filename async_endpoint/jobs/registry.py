@@ -58,7 +58,7 @@ class JobRegistry:
         limits: What the settings allow.
         metrics: What is counted.
         outboxes: What transitions owe.
-        gate: Called before anything is accepted; raises a ServiceError to refuse.
+        gate: Called with a number of jobs before they are accepted; raises a ServiceError to refuse.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class JobRegistry:
         *,
         metrics: Metrics,
         outboxes: Iterable[Outbox] = (),
-        gate: Callable[[], None] | None = None,
+        gate: Callable[[int], None] | None = None,
     ) -> None:
         self._store = store
         self._limits = limits
@@ -226,7 +226,7 @@ class JobRegistry:
         if not self._store.writable:
             raise StoreUnavailable
         if self._gate is not None:
-            self._gate()
+            self._gate(count)
         if self.queued + count > self._limits.max_queued + self._dispatcher.free_slots:
             raise QueueFull(retry_after=self._dispatcher.seconds_per_start() * count)
 

@@ -168,6 +168,8 @@ async def test_no_job_is_accepted_that_the_user_would_not_pay_for(tmp_path: Path
     shop = await Shop(tmp_path / "jobs.sqlite", platform, Decimal("0.05")).open()
     shop.active = 4
     shop.charging.check()
+    with pytest.raises(CostLimitReached):
+        shop.charging.check(2)
     shop.active = 5
     with pytest.raises(CostLimitReached):
         shop.charging.check()
@@ -211,7 +213,7 @@ async def test_what_is_being_charged_at_a_restart_counts_against_the_limit_once(
 def test_a_budget_without_limit_or_price_covers_everything() -> None:
     assert Budget(PLENTY, Decimal("0.01"), Decimal(3)).covers(10**9)
     assert Budget(Decimal(1), Decimal(0), Decimal(3)).covers(10**9)
-    assert not Budget(Decimal(1), Decimal("0.01"), Decimal(3)).covers(0)
+    assert not Budget(Decimal(1), Decimal("0.01"), Decimal(3)).covers(1)
 
 
 async def test_while_a_fifth_of_all_calls_fails_each_job_is_charged_once(shop: Shop) -> None:
