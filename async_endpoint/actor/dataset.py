@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _BASE = "rowBase"
 _BOOT = "bootId"
+_GIVEN = "rowsGiven"
 _BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -96,7 +97,7 @@ def open_dataset(folder: Path, store: JobStore) -> LocalDataset:
     boot = _boot_id()
     changes = [Change("meta", _BASE, b"%d" % base), Change("meta", _BOOT, boot)]
     if known is not None and store.get("meta", _BOOT) != boot:
-        changes.append(Change("meta", CURSOR, b"0"))
+        changes += [Change("meta", CURSOR, b"0"), Change("meta", _GIVEN, b"%d" % store.last_row())]
     store.write(changes)
     return LocalDataset(folder, base)
 

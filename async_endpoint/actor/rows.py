@@ -114,10 +114,12 @@ class RowWriter:
         while True:
             if self._behind:
                 self._behind = False
+                last = self.last
                 rows = await self._load()
                 if rows:
                     self._behind = True
                     return rows
+                self.cursor = max(self.cursor, last)  # the jobs of these rows have left the store
             if self._queue:
                 return [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
             if not self.pending:

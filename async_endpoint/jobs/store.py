@@ -142,7 +142,7 @@ class JobStore:
         """The highest row number that was given out."""
         query = 'SELECT max("row") FROM jobs WHERE "row" IS NOT NULL'  # the condition of the index
         kept = self._reader.execute(query).fetchone()[0] or 0
-        return max(kept, self.number("rowsWritten"))
+        return max(kept, self.number("rowsWritten"), self.number("rowsGiven"))
 
     async def count_ended(self) -> int:
         """How many terminal jobs are kept; takes a moment where they are many."""
