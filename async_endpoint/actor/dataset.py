@@ -61,6 +61,7 @@ class LocalDataset:
             await self.close()
             raise OSError("the process that writes rows has ended")
         if answer.startswith(b"!"):
+            await self.close()  # the next try has a new one, with whatever limits hold then
             raise OSError(answer[2:].decode().strip())
 
     async def close(self) -> None:

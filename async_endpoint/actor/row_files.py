@@ -15,6 +15,7 @@ import secrets
 import string
 import sys
 import time
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO
@@ -68,7 +69,8 @@ class RowFiles:
                 answers.write(f"! {problem}\n".encode() if problem else b"%d\n" % self._count)
                 answers.flush()
                 problem = ""
-        describe(self._folder, self._count)
+        with suppress(OSError):
+            describe(self._folder, self._count)
 
     def _write(self, number: int, text: bytes) -> None:
         file = os.open(f"{self._folder}/{self._base + number:09d}.json", _NEW_FILE, 0o644)
