@@ -110,9 +110,10 @@ async def test_without_pay_per_event_nothing_is_charged(
 
 
 async def test_a_migrating_run_drains_asks_for_a_reboot_and_never_ends_by_itself(
-    platform: StandIn, launch: Callable[..., Any], http: aiohttp.ClientSession
+    platform: StandIn, launch: Callable[..., Any], http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    run = await launch()
+    hasty = patched(tmp_path, "from async_endpoint.actor import platform", "platform._REBOOT_SECONDS = 0.2")
+    run = await launch(**hasty)
     short = await submit(http, run, {"type": "sleep", "ms": 1500})
     platform.faults = [Fault("status", "/reboot$", times=2)]
     platform.send_event("migrating")
@@ -153,7 +154,7 @@ async def test_a_run_that_is_stopped_ends_in_order_and_a_resurrected_one_goes_on
 ) -> None:
     run = await launch()
     done = await submit(http, run, {"payload": 1})
-    delayed = await submit(http, run, {"payload": 2, "options": {"delayMs": 4000}})
+    delayed = await submit(http, run, {"payload": 2, "options": {"delayMs": 2500}})
     await ended(http, run, done)
     if cause == "aborting":
         platform.send_event("aborting")
@@ -178,11 +179,11 @@ async def test_a_run_whose_timeout_is_near_ends_in_order(
     launch: Callable[..., Any], http: aiohttp.ClientSession
 ) -> None:
     now = datetime.now(UTC)
-    env = {"ACTOR_STARTED_AT": now.isoformat(), "ACTOR_TIMEOUT_AT": (now + timedelta(seconds=8)).isoformat()}
+    env = {"ACTOR_STARTED_AT": now.isoformat(), "ACTOR_TIMEOUT_AT": (now + timedelta(seconds=6)).isoformat()}
     run = await launch(**env)
     await submit(http, run, {})
     assert await run.exit_code(12) == 0
-    assert datetime.now(UTC) < now + timedelta(seconds=8)
+    assert datetime.now(UTC) < now + timedelta(seconds=6)
     assert len(run.rows()) == 1
 
 
@@ -222,9 +223,10 @@ async def test_the_status_message_counts_jobs_and_comes_at_most_every_ten_second
 
 
 async def test_while_the_key_value_store_fails_nothing_is_accepted_and_jobs_go_on(
-    platform: StandIn, launch: Callable[..., Any], http: aiohttp.ClientSession
+    platform: StandIn, launch: Callable[..., Any], http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    run = await launch()
+    hasty = patched(tmp_path, "from async_endpoint.actor import replica", "replica._PATIENCE = 1.0")
+    run = await launch(**hasty)
     running = await submit(http, run, {"type": "sleep", "ms": 2000})
     await until(lambda: platform.meter.count("push") == 0)
     platform.faults = [Fault("status", PUT, 503)]
@@ -255,6 +257,8 @@ async def test_a_run_is_stopped_while_the_key_value_store_is_down(
         "import async_endpoint.service, async_endpoint.jobs.registry, async_endpoint.jobs.store",
         "async_endpoint.service._FLUSH_SECONDS = async_endpoint.jobs.registry._FLUSH_SECONDS = 1.0",
         "async_endpoint.jobs.store._FLUSH_AT_CLOSE_SECONDS = 1.0",
+        "from async_endpoint.actor import records, replica",
+        "records._SECONDS = replica._PATIENCE = 0.5",
     )
     run = await launch(**quick)
     running = await submit(http, run, {"type": "sleep", "ms": 700})

@@ -78,9 +78,9 @@ async def test_nothing_is_lost_or_doubled_while_a_fifth_of_all_calls_fails(
     platform: StandIn, tmp_path: Path
 ) -> None:
     run = Run(platform, tmp_path, {"maxConcurrentTasks": 20})
-    platform.faults = chaos(0.2)
+    platform.faults = chaos(0.2, hang_seconds=0.3)
     clients = await lose_machines(run, 1, announced=0, seed=2)
-    await asyncio.sleep(2)
+    await asyncio.sleep(0.5)
     await check(run, clients)
 
 
