@@ -17,7 +17,7 @@ from .database import Change, Database, Journal
 
 logger = logging.getLogger(__name__)
 
-_LINGER_TURNS = 5
+_LINGER_TURNS = 3
 """Turns of the event loop before a commit starts, so that an effect-free job that starts at once (and ends within
 its first step) shares the commit of its acceptance."""
 
