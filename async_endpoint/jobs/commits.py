@@ -72,6 +72,14 @@ class Write:
             if group.error is None:
                 return
 
+    def let_go(self) -> None:
+        """Drop what the write holds, now that it is committed.
+
+        It hangs in cycles with the job's callbacks; the garbage collector would stop everything to find them.
+        """
+        self.changes = ()
+        self.then = self.undo = self.follows = None
+
 
 class Group:
     """The writes of one commit, in order; `waiters` of them have `undo`, so that somebody waits for an answer."""
@@ -202,6 +210,8 @@ class GroupCommit:
             logger.info("store commits again")
         for write in group.writes:
             _call(write.then)
+            write.let_go()
+        group.writes.clear()
         group.settled.set()
         if not self._open.writes:
             self._idle.set()
