@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import Draining, JobNotFinished, QueueFull, StoreUnavailable
+from ..errors import Draining, JobNotFinished, JobNotFound, QueueFull, StoreUnavailable
 from .attempts import Handler, StopReason
 from .clock import JobIds, from_datetime, now_ms
 from .dispatcher import CANCELLED, Dispatcher, Limits
@@ -20,7 +20,7 @@ from .model import DEFAULT_OPTIONS, Job, JobOptions, JobStatus
 from .records import job_change
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 
     from .commits import Write
     from .events import Event
@@ -176,7 +176,7 @@ class JobRegistry:
         if known is not None:
             if known.write is not None:
                 await known.write.settled()
-            return Accepted([self.get(job_id) for job_id in known.job_ids], replayed=True)
+            return Accepted(list(self._kept(known.job_ids)), replayed=True)
         self._admit(len(tasks))
         jobs = [self._new_job(task, replay_of) for task in tasks]
         if idempotency is not None:
@@ -219,6 +219,12 @@ class JobRegistry:
         entry.write = self._store.write([job_change(entry.job)], stop, follows=entry.accept)
 
     # --- acceptance ---
+
+    def _kept(self, job_ids: Iterable[str]) -> Iterator[Job]:
+        """The jobs that have not left the store; a key goes with its first job, later ones of a batch may go before."""
+        for job_id in job_ids:
+            with suppress(JobNotFound):
+                yield self.get(job_id)
 
     def _admit(self, count: int) -> None:
         if self.draining:

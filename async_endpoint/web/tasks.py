@@ -51,12 +51,6 @@ async def submit(request: web.Request) -> web.StreamResponse:
     return accepted_answer(request.app[BACKEND], job, headers)
 
 
-def _submitted(request: web.Request, accepted: Accepted) -> dict[str, str]:
-    """The headers of every answer to a submission."""
-    url = request.app[BACKEND].url(f"/tasks/{accepted.jobs[0].id}")
-    return {"Location": url, **replayed(accepted)}
-
-
 async def submit_batch(request: web.Request) -> web.Response:
     """POST /tasks/batch."""
     backend = request.app[BACKEND]
@@ -150,6 +144,12 @@ def _links(backend: Backend, job_id: str) -> dict[str, str]:
         "eventsUrl": f"{url}/events",
         "cancelUrl": f"{url}/cancel",
     }
+
+
+def _submitted(request: web.Request, accepted: Accepted) -> dict[str, str]:
+    """The headers of every answer to a submission."""
+    url = request.app[BACKEND].url(f"/tasks/{accepted.jobs[0].id}")
+    return {"Location": url, **replayed(accepted)}
 
 
 async def _submit_one(request: web.Request) -> Accepted:

@@ -17,6 +17,7 @@ from async_endpoint.errors import (
     StoreUnavailable,
 )
 from async_endpoint.jobs.clock import iso
+from async_endpoint.jobs.database import Change
 from async_endpoint.jobs.dispatcher import Limits
 from async_endpoint.jobs.idempotency import Idempotency
 from async_endpoint.jobs.records import decode
@@ -454,6 +455,18 @@ def test_a_raced_key_is_one_submission(world: World) -> None:
         world.process.run(world.process.registry.submit([task], key._replace(digest="another")))
     other = world.process.run(world.process.registry.submit([task], key._replace(scope="hook")))
     assert not other.replayed
+
+
+def test_a_repeated_batch_shows_the_jobs_that_are_kept(world: World) -> None:
+    batch = [task_of({"type": "free", "name": "free"}), task_of({"type": "free", "name": "free"})]
+    key = Idempotency("api", "key")
+    first, second = world.process.run(world.process.registry.submit(batch, key)).jobs
+    world.process.advance(1)
+    world.process.store.write([Change("jobs", second.id, None)])
+    world.process.registry.forget(second.id)
+    world.process.advance(1)
+    again = world.process.run(world.process.registry.submit(batch, key))
+    assert (again.replayed, [job.id for job in again.jobs]) == (True, [first.id])
 
 
 def test_only_ended_jobs_are_replayed_with_the_same_task(world: World) -> None:
