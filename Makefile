@@ -17,13 +17,14 @@ run: install ## Serve on port 4321; jobs are kept in ./storage
 	@APIFY_PURGE_ON_START="$${APIFY_PURGE_ON_START:-0}" exec $(BIN)/python -m async_endpoint
 
 test: $(VENV)/tests.stamp ## Run the tests, without the long loops
-	@$(BIN)/python -m pytest -m "not soak"
+	@$(BIN)/python -m pytest -m "not soak and not bench"
 
 soak: $(VENV)/tests.stamp ## Run the long loops: kills, waiters, malformed requests
 	@$(BIN)/python -m pytest -m soak --timeout 1200
 
 bench: $(VENV)/tests.stamp ## Measure the service against a bare aiohttp app
 	@$(BIN)/python tests/benchmarks/run.py
+	@$(BIN)/python -m pytest -m bench
 
 check: $(VENV)/tests.stamp ## Check style, formatting and types
 	@$(BIN)/ruff check .

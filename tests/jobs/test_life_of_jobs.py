@@ -432,4 +432,4 @@ def test_lives_of_jobs() -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_thousands_of_lives_of_jobs() -> None:
-    run_state_machine_as_test(LivesOfJobs, settings=settings(COMMON, max_examples=5000))
+    run_state_machine_as_test(LivesOfJobs, settings=settings(COMMON, max_examples=1000))

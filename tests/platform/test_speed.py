@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.bench
 
 ENDED, OPEN = 100_000, 10_000
 IDS = JobIds()
