@@ -50,9 +50,8 @@ class LocalDataset:
         if process.stdin is None or process.stdout is None:
             raise OSError("the process that writes rows has no pipes")
         try:
-            for row in rows:
-                process.stdin.write(b"%d %d\n%b" % (row.number, len(row.text), row.text))
-            process.stdin.write(b"0 0\n")
+            lines = [b"%d %d\n%b" % (row.number, len(row.text), row.text) for row in rows]
+            process.stdin.write(b"".join(lines) + b"0 0\n")
             await process.stdin.drain()
             answer = await process.stdout.readline()
         except OSError:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from ..jobs.database import Change
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ..jobs.model import Job
     from ..jobs.store import JobStore
@@ -56,7 +56,7 @@ class RowWriter:
     def __init__(self, store: JobStore, sink: RowSink) -> None:
         self._store = store
         self._sink = sink
-        self._queue: deque[Row] = deque()
+        self._queue: deque[Job] = deque()
         self._behind = True
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -81,7 +81,7 @@ class RowWriter:
         if len(self._queue) >= _BACKLOG:
             self._behind = True
         if not self._behind:
-            self._queue.append(Row(job.row, job.id, job.row_json()))
+            self._queue.append(job)
         self._wake.set()
 
     async def run(self) -> None:
@@ -121,7 +121,7 @@ class RowWriter:
                     return rows
                 self.cursor = max(self.cursor, last)  # the jobs of these rows have left the store
             if self._queue:
-                return [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
+                return _rows([self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))])
             if not self.pending:
                 self._idle.set()
             self._wake.clear()
@@ -129,8 +129,7 @@ class RowWriter:
             await asyncio.sleep(_GATHER_SECONDS)
 
     async def _load(self) -> list[Row]:
-        jobs = await self._store.ended_after(self.cursor, _BATCH)
-        return [Row(job.row, job.id, job.row_json()) for job in jobs if job.row is not None]
+        return _rows(await self._store.ended_after(self.cursor, _BATCH))
 
     async def _commit(self, rows: Sequence[Row]) -> None:
         if rows:
@@ -143,3 +142,7 @@ class RowWriter:
     async def _pause(self, exc: Exception) -> None:
         logger.warning("rows cannot be written, trying again: %s", exc)
         await asyncio.sleep(_RETRY_SECONDS)
+
+
+def _rows(jobs: Iterable[Job]) -> list[Row]:
+    return [Row(job.row, job.id, job.row_json()) for job in jobs if job.row is not None]

@@ -8,18 +8,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from ..errors import StoreUnavailable
 from .clock import now_ms
 from .database import Change, Database, Journal
+from .thread import WorkThread
 
 logger = logging.getLogger(__name__)
 
-_LINGER_TURNS = 3
-"""Turns of the event loop before a commit starts, so that an effect-free job that starts at once (and ends within
-its first step) shares the commit of its acceptance."""
+_QUIET_TURNS = 2
+_LINGER_TURNS = 16
+"""A commit starts when nothing was added for so many turns of the event loop, or after so many in all. An effect-free
+job that starts at once, and ends within its first step, shares the commit of its acceptance that way."""
 
 _RETRY_SECONDS = 0.5
 """The gap between two tries of a commit that failed."""
@@ -53,6 +54,11 @@ class Write:
         self.refused = False
         self.group: Group
 
+    @property
+    def open(self) -> bool:
+        """Whether its commit has yet to start, so that more can join it."""
+        return self.group.open
+
     async def settled(self) -> None:
         """Wait for the commit.
 
@@ -84,17 +90,23 @@ class Write:
 class Group:
     """The writes of one commit, in order; `waiters` of them have `undo`, so that somebody waits for an answer."""
 
-    __slots__ = ("error", "settled", "waiters", "writes")
+    __slots__ = ("error", "open", "settled", "waiters", "writes")
 
     def __init__(self) -> None:
+        self.open = True
         self.writes: list[Write] = []
         self.waiters = 0
         self.settled = asyncio.Event()
         self.error: Exception | None = None
 
     def merged(self) -> dict[tuple[str, str], bytes | None]:
-        """The last value of each key."""
-        last = {(table, key): value for write in self.writes for table, key, value in write.changes}
+        """The last value of each key, in the order in which they were written."""
+        last: dict[tuple[str, str], bytes | Callable[[], bytes] | None] = {}
+        for write in self.writes:
+            for table, key, value in write.changes:
+                place = (table, key)
+                last.pop(place, None)
+                last[place] = value
         return {place: value() if callable(value) else value for place, value in last.items()}
 
 
@@ -120,7 +132,8 @@ class GroupCommit:
         self._crowd = 0
         self._gathered = asyncio.Event()
         self._idle.set()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._added = 0
+        self._thread = WorkThread("store-writer")
         self._task = asyncio.create_task(self._run(), name="store-commits")
 
     def write(
@@ -143,8 +156,10 @@ class GroupCommit:
         """
         write = Write(changes, then, undo, follows)
         write.group = self._open
+        if not self._open.writes:
+            self._idle.clear()
         self._open.writes.append(write)
-        self._idle.clear()
+        self._added += 1
         if undo is not None:
             self._open.waiters += 1
             if self._open.waiters == self._crowd:
@@ -155,6 +170,12 @@ class GroupCommit:
             self._wake.set()
         return write
 
+    def join(self, write: Write, changes: Iterable[Change]) -> None:
+        """Let more changes go with a write that is still open."""
+        if changes:
+            write.changes = (*write.changes, *changes)
+        self._added += 1
+
     async def flush(self) -> None:
         """Wait until everything written so far is committed."""
         self._hasten()
@@ -164,7 +185,7 @@ class GroupCommit:
         """Stop; what is not committed is dropped."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        self._thread.shutdown(wait=True)
+        self._thread.close()
 
     def _hasten(self) -> None:
         if self._open.writes:
@@ -173,12 +194,12 @@ class GroupCommit:
     async def _run(self) -> None:
         while True:
             await self._wake.wait()
-            for _ in range(_LINGER_TURNS):
-                await asyncio.sleep(0)
+            await self._linger()
             if self._journal is not None:
                 await self._gather()
             self._wake.clear()
             group, self._open = self._open, Group()
+            group.open = False
             try:
                 await self._commit(group)
             except Exception as exc:
@@ -187,6 +208,15 @@ class GroupCommit:
             else:
                 self._succeed(group)
             self._crowd = group.waiters + self._open.waiters
+
+    async def _linger(self) -> None:
+        """Let go on what is going on."""
+        quiet = turns = 0
+        while quiet < _QUIET_TURNS and turns < _LINGER_TURNS:
+            added = self._added
+            await asyncio.sleep(0)
+            turns += 1
+            quiet = quiet + 1 if self._added == added else 0
 
     async def _gather(self) -> None:
         """Wait for the crowd that the last commit answered: one round trip can carry all of it again."""
@@ -200,7 +230,7 @@ class GroupCommit:
         if self._journal is not None:
             sequence = await self._journal.append(changes)
             changes[("meta", "journalSequence")] = b"%d" % sequence
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._database.apply, changes)
+        await self._thread.call(self._database.apply, changes)
         if self._observe is not None:
             self._observe(len(changes))
 

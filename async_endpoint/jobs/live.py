@@ -10,7 +10,7 @@ import asyncio
 from collections import OrderedDict
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..errors import JobNotFound
 from ..logs import LineLog
@@ -19,7 +19,7 @@ from .database import Change
 from .events import Event, JobLog, count_implied, events_after, implied_events, log_line, transition_data
 from .feed import Feed, Transition
 from .model import Job, JobStatus
-from .records import encode, job_change
+from .records import encode
 from .reporting import Reporting
 
 if TYPE_CHECKING:
@@ -48,6 +48,22 @@ class Outbox(Protocol):
         """It is in the store now: work it off."""
 
 
+class Step(NamedTuple):
+    """A version of a job on its way into the store.
+
+    Attributes:
+        job: The version.
+        event: What it is told as; None for a version that nobody is told of.
+        last_id: The id of the last event of its log that is committed with it.
+        then: Called once it is committed.
+    """
+
+    job: Job
+    event: str | None
+    last_id: int = 1
+    then: Callable[[], None] | None = None
+
+
 class Entry:
     """A job that is alive.
 
@@ -56,18 +72,20 @@ class Entry:
         published: Its newest committed version, which is what everybody sees; None until it is accepted.
         accept: The commit of its acceptance, while that has not succeeded.
         write: The commit of its newest version.
+        steps: What goes with that commit, until it starts; later steps need another one.
         attempt: Who works on it.
         ended: Set when its end is committed, or when nobody shall wait any longer.
         news: Set when its log has something new.
     """
 
-    __slots__ = ("accept", "attempt", "ended", "expiry", "job", "log", "news", "published", "write")
+    __slots__ = ("accept", "attempt", "ended", "expiry", "job", "log", "news", "published", "steps", "write")
 
     def __init__(self, job: Job, published: Job | None = None) -> None:
         self.job = job
         self.published = published
         self.accept: Write | None = None
         self.write: Write | None = None
+        self.steps: list[Step] | None = None
         self.attempt: Attempt | None = None
         self.ended: asyncio.Event | None = None
         self.news: asyncio.Event | None = None
@@ -223,9 +241,10 @@ class LiveJobs:
 
     # --- change, commit, show ---
 
-    def created(self, job: Job) -> list[Change]:
-        """What the acceptance of a job writes."""
-        return self._changes(job, "created")
+    def created(self, entry: Entry) -> tuple[list[Change], list[Step]]:
+        """What the acceptance of a job writes, and what to publish once that is committed."""
+        entry.steps = [Step(entry.job, "created")]
+        return [self._change(entry), *self._owed(entry.job, "created")], entry.steps
 
     def advance(
         self, entry: Entry, job: Job, event: str, then: Callable[[], None] | None = None, **details: Any
@@ -235,22 +254,23 @@ class LiveJobs:
         self.pending += (job.status is JobStatus.PENDING) - (before.status is JobStatus.PENDING)
         if entry.log is None and event == "retrying":
             entry.log = _explicit_log(entry, before)
-        changes = self._changes(job, event)
-        if job.terminal:
-            changes[0] = Change("jobs", job.id, lambda: encode(entry.job))  # its row number may still change
+        changes = self._owed(job, event)
         last_id = count_implied(job)
         if entry.log is not None:
             if not job.terminal:
                 entry.log.append(event, transition_data(job, now_ms(), **details))
             changes += entry.log.changes()
             last_id = entry.log.last_id
-        show = partial(self.publish, entry, job, event, last_id, then)
-        entry.write = self._store.write(changes, show, follows=entry.accept)
+        self._write(entry, changes, Step(job, event, last_id, then))
+
+    def save(self, entry: Entry, job: Job, then: Callable[[], None] | None) -> None:
+        """Make this the job's newest version without telling anyone; `then` is called once it is committed."""
+        entry.job = job
+        self._write(entry, [], Step(job, None, then=then))
 
     def end(self, entry: Entry, outcome: Outcome) -> None:
-        """Give a job its terminal status, and the number of its row."""
+        """Give a job its terminal status."""
         entry.cancel_expiry()
-        self._last_row += 1
         job = entry.job.evolve(
             status=outcome.status,
             finished_at=max(now_ms(), entry.job.created_at),
@@ -258,30 +278,50 @@ class LiveJobs:
             error=outcome.error,
             error_code=outcome.code,
             next_attempt_at=None,
-            row=self._last_row,
         )
-        self.advance(entry, job.evolve(final=job.snapshot_json()), job.status)
+        self.advance(entry, job, job.status)
 
-    def publish(
-        self, entry: Entry, job: Job, event: str, last_id: int = 1, then: Callable[[], None] | None = None
-    ) -> None:
-        """A version of the job is committed: from now on it is what everybody sees."""
-        job = entry.published = entry.job if job.terminal else job
+    def publish(self, entry: Entry, steps: Sequence[Step]) -> None:
+        """These versions of the job are committed: from now on everybody sees the last one."""
+        if entry.steps is steps:
+            entry.steps = None
+        last = steps[-1]
+        job = entry.published = entry.job if last.job.terminal else last.job
         if entry.log is not None:
-            entry.log.show(last_id)
+            entry.log.show(max(step.last_id for step in steps))
         if job.terminal:
             self._remember(job)
             del self._entries[job.id]
         entry.wake(ended=job.terminal)
-        self._tell(job, event)
-        if then is not None:
-            then()
+        for step in steps:
+            if step.event is not None:
+                self._tell(job if step is last else step.job, step.event)
+            if step.then is not None:
+                step.then()
 
-    def _changes(self, job: Job, event: str) -> list[Change]:
-        changes = [job_change(job)]
-        for outbox in self._outboxes:
-            changes += outbox.changes(job, event)
-        return changes
+    def _write(self, entry: Entry, changes: Sequence[Change], step: Step) -> None:
+        """Write the newest version with the commit that an earlier one waits for, or else with one of its own."""
+        if entry.write is not None and entry.write.open and entry.steps is not None:
+            self._store.join(entry.write, changes)
+            entry.steps.append(step)
+            return
+        entry.steps = [step]
+        show = partial(self.publish, entry, entry.steps)
+        entry.write = self._store.write([self._change(entry), *changes], show, follows=entry.accept)
+
+    def _change(self, entry: Entry) -> Change:
+        return Change("jobs", entry.job.id, partial(self._encode, entry))
+
+    def _encode(self, entry: Entry) -> bytes:
+        """The newest version when its commit starts; an ended job is given the number of its row then."""
+        job = entry.job
+        if job.terminal and job.row is None:
+            self._last_row += 1
+            job = entry.job = job.evolve(row=self._last_row, final=job.snapshot_json())
+        return encode(job)
+
+    def _owed(self, job: Job, event: str) -> list[Change]:
+        return [change for outbox in self._outboxes for change in outbox.changes(job, event)]
 
     def _give_back(self, row: int) -> None:
         """Rows are counted without gaps: who ended after this one moves up, being just as little committed."""

@@ -239,8 +239,10 @@ class JobQueue:
 
     def promote(self) -> None:
         """Let those in whose time has come."""
-        self._promote(self._delays, self._monotonic())
-        self._promote(self._dates, now_ms())
+        if self._delays:
+            self._promote(self._delays, self._monotonic())
+        if self._dates:
+            self._promote(self._dates, now_ms())
 
     def next_wake(self) -> float | None:
         """In how many seconds `promote` should be called; None when nothing waits for a time."""

@@ -9,12 +9,11 @@ JSON text holds no raw newline, so the lines come apart without parsing, and a l
 
 from __future__ import annotations
 
-from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from .database import Change
 from .model import Job, JobStatus, parse_options
 
 _HEAD = {
@@ -35,15 +34,12 @@ _HEAD = {
 }
 """Members of the head, with the job's attribute for each; those without a value are left out."""
 
-
-def job_change(job: Job) -> Change:
-    """The change that stores a job."""
-    return Change("jobs", job.id, partial(encode, job))
+_head_of = attrgetter(*_HEAD.values())
 
 
 def encode(job: Job) -> bytes:
     """A job as stored."""
-    head = {name: value for name, attribute in _HEAD.items() if (value := getattr(job, attribute))}
+    head = {name: value for name, value in zip(_HEAD, _head_of(job), strict=True) if value}
     lines = [to_json(head), job.snapshot_json()]
     if job.shown_task is not None:
         lines.append(job.task)

@@ -15,14 +15,14 @@ from .attempts import Handler, StopReason
 from .clock import JobIds, from_datetime, now_ms
 from .dispatcher import CANCELLED, Dispatcher, Limits
 from .idempotency import Idempotency, KeyBook
-from .live import Entry, LiveJobs, Outbox
+from .live import Entry, LiveJobs, Outbox, Step
 from .model import DEFAULT_OPTIONS, Job, JobOptions, JobStatus
-from .records import job_change
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 
     from .commits import Write
+    from .database import Change
     from .events import Event
     from .feed import Feed
     from .metrics import Metrics
@@ -214,9 +214,8 @@ class JobRegistry:
             await entry.write.settled()
 
     def _request_cancel(self, entry: Entry) -> None:
-        entry.job = entry.job.evolve(cancel_requested=True)
         stop = None if entry.attempt is None else partial(entry.attempt.stop, StopReason.CANCELLED)
-        entry.write = self._store.write([job_change(entry.job)], stop, follows=entry.accept)
+        self._live.save(entry, entry.job.evolve(cancel_requested=True), stop)
 
     # --- acceptance ---
 
@@ -252,12 +251,17 @@ class JobRegistry:
 
     def _accept(self, jobs: list[Job], idempotency: Idempotency | None) -> Write:
         entries = [Entry(job) for job in jobs]
-        changes = [change for job in jobs for change in self._live.created(job)]
+        changes: list[Change] = []
+        steps: list[list[Step]] = []
+        for entry in entries:
+            owed, taken = self._live.created(entry)
+            changes += owed
+            steps.append(taken)
         if idempotency is not None:
             changes.append(self._keys.change(idempotency, [job.id for job in jobs]))
         write = self._store.write(
             changes,
-            partial(self._accepted, entries, jobs, idempotency, self._loop.time()),
+            partial(self._accepted, entries, steps, idempotency, self._loop.time()),
             undo=partial(self._withdraw, entries, idempotency),
         )
         if idempotency is not None:
@@ -270,20 +274,20 @@ class JobRegistry:
         return write
 
     def _accepted(
-        self, entries: list[Entry], jobs: list[Job], idempotency: Idempotency | None, since: float
+        self, entries: list[Entry], steps: list[list[Step]], idempotency: Idempotency | None, since: float
     ) -> None:
-        """The acceptance is committed: show the jobs as they were then, and start those that waited for it.
+        """The acceptance is committed: show the jobs, and start those that waited for it.
 
         `since` is when it was written, on the clock of the event loop.
         """
         waited_ms = int((self._loop.time() - since) * 1000)
         if idempotency is not None:
             self._keys.settle(idempotency)
-        for entry, job in zip(entries, jobs, strict=True):
+        for entry, taken in zip(entries, steps, strict=True):
             entry.accept = None
-            self._live.publish(entry, job, "created")
-            if not self._dispatcher.handler(job).effect_free:
-                self._dispatcher.enqueue(entry, job.created_at + waited_ms)
+            self._live.publish(entry, taken)
+            if not self._dispatcher.handler(entry.job).effect_free:
+                self._dispatcher.enqueue(entry, entry.job.created_at + waited_ms)
 
     def _withdraw(self, entries: list[Entry], idempotency: Idempotency | None) -> None:
         """The acceptance could not be committed: these jobs never were."""

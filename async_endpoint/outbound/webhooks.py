@@ -58,7 +58,8 @@ class Webhooks:
         limits: How many attempts may be under way at once.
 
     Attributes:
-        sources: Asked what an event owes, where the job has webhooks or notes. Add before the registry starts.
+        sources: Asked what an event owes, unless neither the settings nor the job have webhooks or notes. Add
+            before the registry starts.
         renderers: By kind of delivery.
         attempts: How many were made, by outcome.
     """
@@ -72,7 +73,8 @@ class Webhooks:
         delays_ms: Sequence[int] = (),
         limits: Limits = Limits(),  # noqa: B008 - immutable
     ) -> None:
-        self.sources: list[Source] = [partial(standard_webhooks.owed, tuple(receivers))]
+        self._receivers = tuple(receivers)
+        self.sources: list[Source] = [partial(standard_webhooks.owed, self._receivers)]
         self.renderers: dict[str, Renderer] = {"standard": standard_webhooks.render}
         self.attempts: Counter[AttemptOutcome] = Counter()
         self._store = store
@@ -124,12 +126,16 @@ class Webhooks:
 
     def committed(self, job: Job, event: str) -> None:
         """What it owes is in the store: send it."""
-        for delivery in self._deliveries(job, event):
+        deliveries = self._deliveries(job, event)
+        for delivery in deliveries:
             self._opened(delivery.key)
             self._lanes.put(delivery.receiver, delivery.key)
-        self._pump()
+        if deliveries:
+            self._pump()
 
-    def _deliveries(self, job: Job, event: str) -> list[Delivery]:
+    def _deliveries(self, job: Job, event: str) -> Sequence[Delivery]:
+        if not (self._receivers or job.options.webhooks or job.notes):
+            return ()
         found: list[Delivery] = []
         for source in self.sources:
             found += source(job, event)

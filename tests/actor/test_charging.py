@@ -11,8 +11,9 @@ from async_endpoint.actor import charging
 from async_endpoint.actor.charging import Budget, Charging, RunTill
 from async_endpoint.errors import CostLimitReached
 from async_endpoint.jobs.clock import JobIds
+from async_endpoint.jobs.database import Change
 from async_endpoint.jobs.model import Job, JobStatus
-from async_endpoint.jobs.records import job_change
+from async_endpoint.jobs.records import encode
 from async_endpoint.jobs.store import JobStore
 from tests.platform.api import PRICING, RUN_ID
 from tests.platform.standin import TOKEN, StandIn
@@ -66,7 +67,7 @@ class Shop:
         for _ in range(count):
             self.row += 1
             job = Job(IDS(), "echo", b"{}", 1, status=status, finished_at=2, row=self.row)
-            await self.store.write([job_change(job)]).settled()
+            await self.store.write([Change("jobs", job.id, encode(job))]).settled()
             self.charging.committed(job, status)
 
     async def settle(self) -> int:

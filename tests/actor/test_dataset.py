@@ -9,7 +9,7 @@ from async_endpoint.actor.run import LocalRun
 from async_endpoint.environment import load_environment
 from async_endpoint.jobs.database import Change
 from async_endpoint.jobs.model import Job, JobStatus
-from async_endpoint.jobs.records import job_change
+from async_endpoint.jobs.records import encode
 from async_endpoint.jobs.store import JobStore
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ async def test_after_a_restart_of_the_machine_rows_are_written_again_and_numbers
     run = LocalRun(load_environment({"APIFY_LOCAL_STORAGE_DIR": str(tmp_path)}))
     await run.open_rows(store)
     job = Job("job", "echo", b"{}", 1, status=JobStatus.COMPLETED, finished_at=2, row=5)
-    await store.write([Change("meta", CURSOR, b"7"), job_change(job)]).settled()
+    await store.write([Change("meta", CURSOR, b"7"), Change("jobs", job.id, encode(job))]).settled()
     assert RowWriter(store, await run.open_rows(store)).pending == 0
     monkeypatch.setattr(dataset, "_boot_id", lambda: b"after the restart")
     for _ in range(2):

@@ -8,7 +8,7 @@ from async_endpoint.jobs import commits, retention
 from async_endpoint.jobs.clock import now_ms
 from async_endpoint.jobs.database import Change
 from async_endpoint.jobs.model import Job, JobStatus
-from async_endpoint.jobs.records import job_change
+from async_endpoint.jobs.records import encode
 from async_endpoint.jobs.retention import Retention
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ HOUR_MS = 3_600_000
 
 async def fill(store: JobStore, count: int, *, age_ms: int = 0, first: int = 1) -> None:
     """Ended jobs `job 001` and on, each with a key, an event and an item; and one that still waits."""
-    changes = [job_change(Job("pending", "echo", b"{}", 1))]
+    changes = [Change("jobs", "pending", encode(Job("pending", "echo", b"{}", 1)))]
     for row in range(first, first + count):
         name, at = f"job {row:03d}", now_ms() - age_ms
         job = Job(name, "echo", b"{}", at, status=JobStatus.COMPLETED, result=b"1", finished_at=at, row=row)
         changes += [
-            job_change(job.evolve(idempotency=f"api:{name}")),
+            Change("jobs", job.id, encode(job.evolve(idempotency=f"api:{name}"))),
             Change("idempotency", f"api:{name}", b"{}"),
         ]
         changes += [

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 from unittest import mock
 
-from async_endpoint.jobs import clock, dispatcher
+from async_endpoint.jobs import clock, commits, dispatcher
 from async_endpoint.jobs.dispatcher import Limits
 from async_endpoint.jobs.jsontext import encode
 from async_endpoint.jobs.metrics import Metrics
@@ -73,6 +73,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
         self.call_later(COMMIT_SECONDS / 2, work)
         return future
+
+
+class VirtualThread:
+    """A WorkThread whose calls are made by the loop."""
+
+    def __init__(self, _name: str) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    async def call(self, function: Callable[..., object], *arguments: Any) -> None:
+        await self._loop.run_in_executor(None, function, *arguments)
+
+    def close(self) -> None:
+        pass
 
 
 class WallClock:
@@ -134,6 +147,7 @@ class Process:
         self._patches = [
             mock.patch.object(clock, "time", SimpleNamespace(time_ns=lambda: wall.now() * 1_000_000)),
             mock.patch.object(dispatcher, "JobQueue", partial(JobQueue, self.loop.time)),
+            mock.patch.object(commits, "WorkThread", VirtualThread),
         ]
         for patch in self._patches:
             patch.start()

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from async_endpoint.jobs.clock import JobIds, now_ms
+from async_endpoint.jobs.database import Change
 from async_endpoint.jobs.model import Job, JobOptions, JobStatus, WebhookOptions
-from async_endpoint.jobs.records import job_change
+from async_endpoint.jobs.records import encode
 from async_endpoint.jobs.store import JobStore
 from async_endpoint.outbound.deliveries import Delivery
 from async_endpoint.outbound.session import open_session
@@ -55,7 +56,7 @@ def ended(*hooks: WebhookOptions, **more: Any) -> Job:
 
 async def happen(store: JobStore, webhooks: Webhooks, job: Job, event: str = "completed") -> Job:
     """A transition, as the registry makes it."""
-    changes = [job_change(job), *webhooks.changes(job, event)]
+    changes = [Change("jobs", job.id, encode(job)), *webhooks.changes(job, event)]
     await store.write(changes, lambda: webhooks.committed(job, event)).settled()
     return job
 
