@@ -26,8 +26,6 @@ class LineLog:
         self._logger = logging.getLogger(name)
         self._infix = f" INFO {name} "
         self._lines: list[str] = []
-        self._second = -1
-        self._stamp = ""
 
     @property
     def enabled(self) -> bool:
@@ -36,19 +34,17 @@ class LineLog:
 
     def write(self, text: str) -> None:
         """Write a line, at the end of this turn of the event loop."""
-        now = time.time()
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._lines.append(f"{self._stamp},{int(now % 1 * 1000):03d}{self._infix}{text}\n")
+        self._lines.append(text)
 
     def _flush(self) -> None:
-        lines, self._lines = self._lines, []
+        texts, self._lines = self._lines, []
+        now = time.time()
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
+        prefix = f"{stamp},{int(now % 1 * 1000):03d}{self._infix}"
         try:
-            sys.stderr.write("".join(lines))
+            sys.stderr.write("".join([f"{prefix}{text}\n" for text in texts]))
             sys.stderr.flush()
         except (OSError, ValueError):
             self._logger.disabled = True

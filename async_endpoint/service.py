@@ -150,7 +150,8 @@ class Service:
             self._catalog.bind(Resources(settings, self._session)),
             _limits(settings),
             metrics=metrics,
-            outboxes=(self._rows, self._webhooks, *self._run.outboxes),
+            outboxes=(self._webhooks,),
+            observers=(self._rows, *self._run.observers),
             gate=self._run.admit,
         )
         self._backend.store, self._backend.registry = self._store, self._registry

@@ -165,19 +165,12 @@ class Charging:
         if not self._budget.covers(self._active() + self._owed + jobs):
             raise CostLimitReached
 
-    # An outbox of the registry. What is owed is told by the row numbers, which are in the store anyway.
-
-    def changes(self, job: Job, event: str) -> Sequence[Change]:
-        """Nothing beyond the job itself."""
-        return ()
-
-    def committed(self, job: Job, event: str) -> None:
-        """Note a job that is to be charged."""
-        if event == JobStatus.COMPLETED:
+    def ended(self, job: Job) -> None:
+        """Note a job that is to be charged; its row number is in the store and tells the next process."""
+        if job.status is JobStatus.COMPLETED:
             self._owed += 1
-        if job.terminal:
-            self._idle.clear()
-            self._news.set()
+        self._idle.clear()
+        self._news.set()
 
     def start(self) -> None:
         """Begin to charge, with what the last process left."""

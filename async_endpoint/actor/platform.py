@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from ..environment import Environment
-    from ..jobs.live import Outbox
     from ..jobs.registry import JobRegistry
     from ..jobs.storages import DefaultStorages
+    from ..jobs.telling import Observer
     from ..settings import Settings
     from .rows import RowSink
 
@@ -117,7 +117,7 @@ class PlatformRun:
         )
 
     @property
-    def outboxes(self) -> tuple[Outbox, ...]:
+    def observers(self) -> tuple[Observer, ...]:
         """Charges, where the Actor is paid per event."""
         return () if self._charging is None else (self._charging,)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import StoreError
+from .head import KEY as HEAD_KEY
+from .head import read_head
 from .records import RecordsError
 from .segments import (
     PREFIX,
@@ -22,6 +24,7 @@ from .segments import (
 from .snapshots import SnapshotId, read_snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from .records import Records
@@ -31,6 +34,9 @@ logger = logging.getLogger(__name__)
 _PARALLEL_READS = 16
 _READ_AGAIN_SECONDS = (1.0, 2.0, 4.0)
 """A replica with a gap is read again after these gaps: a list of keys may lag behind the writes."""
+
+_LOOK_AHEAD = 4
+"""So many segments are looked for beyond the last one known: a write that failed leaves its number unused."""
 
 
 @dataclass
@@ -85,51 +91,66 @@ def remove_store_file(path: Path) -> None:
 
 
 async def _rebuild_once(records: Records, path: Path) -> Rebuilt:
-    keys = await records.keys(PREFIX)
-    segments = await _fetch_segments(records, [found for key in keys if (found := SegmentId.parse(key))])
-    snapshots = sorted((s for key in keys if (s := SnapshotId.parse(key)) and s.key == key), reverse=True)
-    base, log = await _choose_base(records, snapshots, segments, path)
-    number = log[-1].number if log else base.number if base else 0
-    needed = {
-        s.id.key: s.frames[-1].number for s in segments if s.frames and s.frames[-1].number > _number(base)
-    }
-    used = [key for key in keys if base and SnapshotId.parse(key) == base]
+    keys, head = await records.keys(PREFIX), await read_head(records)
+    segments = await _fetch_segments(records, {*keys, *head.segments}, SegmentId(*head.following))
+    snapshots = _snapshots({*keys, head.snapshot or ""})
+    base = await _choose_base(records, snapshots, segments, head.number, path)
+    number = base.log[-1].number if base.log else base.number
+    needed = {s.id.key: s.frames[-1].number for s in segments if s.frames and s.frames[-1].number > base.number}
     return Rebuilt(
         number=number,
-        epoch=max([s.id.epoch for s in segments] + [snapshot.epoch for snapshot in snapshots], default=0),
-        changes=await asyncio.to_thread(merged, log),
+        epoch=max(head.following[0], *(s.id.epoch for s in segments), *(s.epoch for s in snapshots), 0),
+        changes=await asyncio.to_thread(merged, base.log),
         segments=needed,
-        snapshot=used,
-        leftovers=[key for key in keys if key not in needed and key not in used],
+        snapshot=base.keys,
+        leftovers=sorted({*keys} - {*needed, *base.keys, HEAD_KEY}),
     )
 
 
+class _Base(NamedTuple):
+    """A snapshot, by its number and keys, and the frames that follow it."""
+
+    number: int
+    keys: list[str]
+    log: list[Frame]
+
+
 async def _choose_base(
-    records: Records, snapshots: list[SnapshotId], segments: list[Segment], path: Path
-) -> tuple[SnapshotId | None, list[Frame]]:
-    """The newest snapshot that is whole; an older one is as good if all changes up to the newest follow."""
+    records: Records, snapshots: list[SnapshotId], segments: list[Segment], least: int, path: Path
+) -> _Base:
+    """The newest snapshot that is whole; an older one is as good if all changes up to the newest follow.
+
+    No change up to the number `least` may be missing.
+    """
     failure: ReplicaError | None = None
-    newest = _number(snapshots[0]) if snapshots else 0
+    newest = max(least, snapshots[0].number if snapshots else 0)
     for snapshot in [*snapshots, None]:
+        number = snapshot.number if snapshot else 0
         try:
-            log = joined(segments, _number(snapshot))
-            if max(_number(snapshot), log[-1].number if log else 0) < newest:
+            log = joined(segments, number)
+            if max(number, log[-1].number if log else 0) < newest:
                 raise ReplicaError(f"changes up to {newest} are missing")
-            if snapshot is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                await read_snapshot(records, snapshot, path)
-            return snapshot, log
+            return _Base(number, await _read_base(records, snapshot, path), log)
         except ReplicaError as exc:
             failure = failure or exc
     assert failure is not None  # noqa: S101 - the loop ran at least once
     raise failure
 
 
-def _number(snapshot: SnapshotId | None) -> int:
-    return snapshot.number if snapshot else 0
+async def _read_base(records: Records, snapshot: SnapshotId | None, path: Path) -> list[str]:
+    if snapshot is None:
+        return []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return await read_snapshot(records, snapshot, path)
 
 
-async def _fetch_segments(records: Records, listed: list[SegmentId]) -> list[Segment]:
+def _snapshots(keys: Iterable[str]) -> list[SnapshotId]:
+    """The snapshots that have a manifest among these keys, the newest first."""
+    return sorted((s for key in keys if (s := SnapshotId.parse(key)) and s.key == key), reverse=True)
+
+
+async def _fetch_segments(records: Records, keys: Iterable[str], following: SegmentId) -> list[Segment]:
+    """The segments of these keys, and those after them, which a list that lags does not show."""
     slots = asyncio.Semaphore(_PARALLEL_READS)
 
     async def fetch(segment: SegmentId) -> Segment | None:
@@ -137,17 +158,13 @@ async def _fetch_segments(records: Records, listed: list[SegmentId]) -> list[Seg
             body = await records.get(segment.key)
         return None if body is None else read_segment(segment, body)
 
-    found = [segment for segment in await asyncio.gather(*map(fetch, listed)) if segment]
-    return found + await _unlisted(records, max(listed, default=None))
+    async def fetch_all(wanted: Iterable[SegmentId]) -> list[Segment]:
+        return [segment for segment in await asyncio.gather(*map(fetch, wanted)) if segment]
 
-
-async def _unlisted(records: Records, last: SegmentId | None) -> list[Segment]:
-    """Segments after the last one of the list, which may lag behind."""
-    found: list[Segment] = []
-    while last is not None:
-        last = SegmentId(last.epoch, last.serial + 1)
-        body = await records.get(last.key)
-        if body is None:
-            break
-        found.append(read_segment(last, body))
+    known = [segment for key in keys if (segment := SegmentId.parse(key))]
+    found = await fetch_all(known)
+    coming = max(following, *(segment.after(1) for segment in known), SegmentId(0, 0))
+    while more := await fetch_all(coming.after(n) for n in range(_LOOK_AHEAD)):
+        found += more
+        coming = coming.after(_LOOK_AHEAD)
     return found

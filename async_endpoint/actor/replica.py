@@ -17,6 +17,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .head import KEY as HEAD_KEY
+from .head import Head
 from .rebuild import rebuild
 from .records import RecordsError
 from .segments import SegmentId, frames, header
@@ -71,6 +73,7 @@ class Replica:
         self._number = 0
         self._segment: _OpenSegment | None = None
         self._next = SegmentId(0, 0)
+        self._head_written = False
         self._segments: dict[str, int] = {}
         self._segment_bytes = 0
         self._snapshot: list[str] = []
@@ -151,6 +154,8 @@ class Replica:
     # Segments
 
     async def _write(self, group: list[bytes], first: int) -> None:
+        if group and not self._head_written:
+            await self._write_head(first - 1)
         while group:
             size, count = 0, 0
             while count < len(group) and (count == 0 or size + len(group[count]) <= _RUN_BYTES):
@@ -171,8 +176,15 @@ class Replica:
             self._segment = _OpenSegment(segment.id, body)
 
     def _open_segment(self, first: int) -> _OpenSegment:
-        segment, self._next = self._next, SegmentId(self._next.epoch, self._next.serial + 1)
+        segment, self._next = self._next, self._next.after(1)
         return _OpenSegment(segment, header(segment, first))
+
+    async def _write_head(self, number: int) -> None:
+        """Say what there is, as of this frame: before the first segment of an epoch, and after a snapshot."""
+        snapshot = self._snapshot[0] if self._snapshot else None
+        head = Head(number, snapshot, tuple(self._segments), self._next)
+        await self._put(HEAD_KEY, head.dump())
+        self._head_written = True
 
     async def _put(self, key: str, body: bytes) -> bool:
         """Write a record, trying again for a while; False when an earlier try got no clear answer."""
@@ -235,6 +247,7 @@ class Replica:
             for key in covered:
                 del self._segments[key]
             self._snapshot, self._segment_bytes = written, 0
+            await self._write_head(number)
         await self._remove_leftovers()
 
     async def _remove_leftovers(self) -> None:

@@ -51,7 +51,7 @@ class RowSink(Protocol):
 
 
 class RowWriter:
-    """Works off the rows that ends owe; an outbox of the registry."""
+    """Works off the rows that ends owe."""
 
     def __init__(self, store: JobStore, sink: RowSink) -> None:
         self._store = store
@@ -68,15 +68,9 @@ class RowWriter:
         """Rows that are owed."""
         return self.last - self.cursor
 
-    def changes(self, job: Job, event: str) -> Sequence[Change]:
-        """The row number in the job is all that a row needs."""
-        return ()
-
-    def committed(self, job: Job, event: str) -> None:
-        """An ended job owes its row."""
-        if job.row is None:
-            return
-        self.last = job.row
+    def ended(self, job: Job) -> None:
+        """An ended job owes its row; its number in the store is all that this needs."""
+        self.last = job.row or self.last
         self._idle.clear()
         if len(self._queue) >= _BACKLOG:
             self._behind = True

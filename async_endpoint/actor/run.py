@@ -16,9 +16,9 @@ from .default_storages import local_storages
 
 if TYPE_CHECKING:
     from ..environment import Environment
-    from ..jobs.live import Outbox
     from ..jobs.registry import JobRegistry
     from ..jobs.storages import DefaultStorages
+    from ..jobs.telling import Observer
     from ..settings import Settings
     from .rows import RowSink
 
@@ -31,7 +31,7 @@ class Run(Protocol):
     Attributes:
         grace: Seconds that running jobs get when the service stops.
         stop: Set when the service shall stop.
-        outboxes: What transitions owe to the run.
+        observers: Who in the run is told of jobs that have ended.
     """
 
     grace: float
@@ -50,8 +50,8 @@ class Run(Protocol):
         """The run's own dataset and key-value store, to be read."""
 
     @property
-    def outboxes(self) -> tuple[Outbox, ...]:
-        """What transitions owe to the run; known once the store is open."""
+    def observers(self) -> tuple[Observer, ...]:
+        """Who in the run is told of jobs that have ended; known once the store is open."""
 
     def admit(self, jobs: int) -> None:
         """Called before so many jobs are accepted; raises a ServiceError to refuse."""
@@ -79,7 +79,7 @@ class LocalRun:
     """
 
     grace = 10.0
-    outboxes: tuple[Outbox, ...] = ()
+    observers: tuple[Observer, ...] = ()
 
     def __init__(self, environment: Environment) -> None:
         self.stop = asyncio.Event()

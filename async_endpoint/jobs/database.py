@@ -11,6 +11,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..errors import StoreError
@@ -135,8 +136,8 @@ class Database:
     def apply(self, changes: Changes) -> None:
         """Commit the changes, all or none."""
         with self._transaction() as connection:
-            for (table, kind), rows in _by_statement(changes).items():
-                connection.executemany(kind.format(table=table), rows)
+            for statement, parameters in _statements(changes):
+                connection.execute(statement, parameters)
 
     def copy(self, path: Path) -> None:
         """Write a consistent copy of all that is committed into a new file; may run beside commits, on any thread."""
@@ -214,15 +215,34 @@ class Database:
         return f"The store {self.path} cannot be opened: {exc}."
 
 
-_PUT = """
-INSERT INTO {table} (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value
-"""
-_REMOVE = "DELETE FROM {table} WHERE key = ?"
+_MOST_ROWS = 64
+"""Rows of one statement at most. Each statement waits anew for the interpreter's lock, so they should be few."""
 
 
-def _by_statement(changes: Changes) -> dict[tuple[str, str], list[tuple[Any, ...]]]:
-    groups: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
+def _statements(changes: Changes) -> Iterator[tuple[str, list[Any]]]:
+    """What carries out the changes."""
+    puts: dict[str, list[Any]] = {}
     for (table, key), value in changes.items():
-        row: tuple[Any, ...] = (key,) if value is None else (key, value)
-        groups.setdefault((table, _REMOVE if value is None else _PUT), []).append(row)
-    return groups
+        if value is None:
+            yield f"DELETE FROM {table} WHERE key = ?", [key]  # noqa: S608 - one of TABLES
+        else:
+            puts.setdefault(table, []).extend((key, value))
+    for table, parameters in puts.items():
+        start = 0
+        while start < len(parameters):
+            rows = _rows_at_once(len(parameters) - start)
+            yield _put(table, rows), parameters[start : start + 2 * rows]
+            start += 2 * rows
+
+
+def _rows_at_once(parameters: int) -> int:
+    """A power of two: statements of a few sizes are compiled once and kept."""
+    return min(1 << (parameters // 2).bit_length() - 1, _MOST_ROWS)
+
+
+@lru_cache(maxsize=128)
+def _put(table: str, rows: int) -> str:
+    return (
+        f"INSERT INTO {table} (key, value) VALUES {', '.join(['(?, ?)'] * rows)} "  # noqa: S608 - one of TABLES
+        "ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+    )

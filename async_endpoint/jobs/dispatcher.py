@@ -16,7 +16,8 @@ from .retries import MAX_INTERRUPTIONS, gap_ms, may_retry
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .live import Entry, LiveJobs
+    from .entry import Entry
+    from .live import LiveJobs
     from .metrics import Metrics
 
 CANCELLED = Outcome(JobStatus.CANCELLED, error="The job was cancelled.", code="cancelled")
@@ -54,6 +55,7 @@ class Dispatcher:
         self._work = asyncio.Event()
         self._quiet = asyncio.Event()
         self._starts: deque[float] = deque(maxlen=100)
+        self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -87,7 +89,7 @@ class Dispatcher:
         """The mean gap between the last starts, or the present one if that is longer; a guess without any."""
         if len(self._starts) < 2:
             return 10.0
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         return min(max((now - self._starts[0]) / len(self._starts), now - self._starts[-1]), 3600.0)
 
     # --- what waits ---
@@ -102,7 +104,7 @@ class Dispatcher:
             if remaining <= 0:
                 self._expire(entry)
             else:
-                entry.expiry = asyncio.get_running_loop().call_later(remaining / 1000, self._expire, entry)
+                entry.expiry = self._loop.call_later(remaining / 1000, self._expire, entry)
 
     def remove(self, job: Job) -> None:
         """A pending job will not start."""
@@ -147,7 +149,7 @@ class Dispatcher:
     async def _until_work(self) -> None:
         self._work.clear()
         wake = self._queue.next_wake()
-        timer = None if wake is None else asyncio.get_running_loop().call_later(wake, self._work.set)
+        timer = None if wake is None else self._loop.call_later(wake, self._work.set)
         try:
             await self._work.wait()
         finally:
@@ -156,7 +158,7 @@ class Dispatcher:
 
     def _start(self, entry: Entry) -> None:
         self.running += 1
-        self._starts.append(asyncio.get_running_loop().time())
+        self._starts.append(self._loop.time())
         entry.cancel_expiry()
         waiting, handler, now = entry.job, self.handler(entry.job), now_ms()
         if waiting.started_at is None:

@@ -10,14 +10,13 @@ import asyncio
 from collections import OrderedDict
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..errors import JobNotFound
-from ..logs import LineLog
 from .clock import now_ms
 from .database import Change
-from .events import Event, JobLog, count_implied, events_after, implied_events, log_line, transition_data
-from .feed import Feed, Transition
+from .entry import Entry, Step
+from .events import Event, JobLog, count_implied, events_after, implied_events, transition_data
 from .model import Job, JobStatus
 from .records import encode
 from .reporting import Reporting
@@ -25,12 +24,9 @@ from .reporting import Reporting
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
-    from .attempts import Attempt, Outcome
-    from .commits import Write
-    from .metrics import Metrics
+    from .attempts import Outcome
     from .store import JobStore
-
-log = LineLog(__name__)
+    from .telling import Telling
 
 _RECENT = 1000
 """Ended jobs kept in memory; older and larger ones are one read of the store away."""
@@ -38,96 +34,20 @@ _RECENT = 1000
 _RECENT_BYTES = 16_384
 
 
-class Outbox(Protocol):
-    """Something that a job's transitions owe to others, written in the same transaction."""
-
-    def changes(self, job: Job, event: str) -> Sequence[Change]:
-        """What this transition owes."""
-
-    def committed(self, job: Job, event: str) -> None:
-        """It is in the store now: work it off."""
-
-
-class Step(NamedTuple):
-    """A version of a job on its way into the store.
-
-    Attributes:
-        job: The version.
-        event: What it is told as; None for a version that nobody is told of.
-        last_id: The id of the last event of its log that is committed with it.
-        then: Called once it is committed.
-    """
-
-    job: Job
-    event: str | None
-    last_id: int = 1
-    then: Callable[[], None] | None = None
-
-
-class Entry:
-    """A job that is alive.
-
-    Attributes:
-        job: Its newest version.
-        published: Its newest committed version, which is what everybody sees; None until it is accepted.
-        accept: The commit of its acceptance, while that has not succeeded.
-        write: The commit of its newest version.
-        steps: What goes with that commit, until it starts; later steps need another one.
-        attempt: Who works on it.
-        ended: Set when its end is committed, or when nobody shall wait any longer.
-        news: Set when its log has something new.
-    """
-
-    __slots__ = ("accept", "attempt", "ended", "expiry", "job", "log", "news", "published", "steps", "write")
-
-    def __init__(self, job: Job, published: Job | None = None) -> None:
-        self.job = job
-        self.published = published
-        self.accept: Write | None = None
-        self.write: Write | None = None
-        self.steps: list[Step] | None = None
-        self.attempt: Attempt | None = None
-        self.ended: asyncio.Event | None = None
-        self.news: asyncio.Event | None = None
-        self.log: JobLog | None = None
-        self.expiry: asyncio.TimerHandle | None = None
-
-    def subscribe(self) -> asyncio.Event:
-        """An event that is set at the next news."""
-        self.news = self.news or asyncio.Event()
-        return self.news
-
-    def wake(self, *, ended: bool) -> None:
-        """Tell the followers that there is news, and the waiters that their wait is over."""
-        if self.news is not None:
-            self.news.set()
-            self.news = None
-        if ended and self.ended is not None:
-            self.ended.set()
-
-    def cancel_expiry(self) -> None:
-        """It has started or ended, so it cannot expire any more."""
-        if self.expiry is not None:
-            self.expiry.cancel()
-            self.expiry = None
-
-
 class LiveJobs:
     """Changes jobs, and shows what is committed.
 
     Args:
         store: Where changes go first.
-        metrics: What is counted.
-        outboxes: What transitions owe.
+        telling: Whom to tell of what is committed.
     """
 
-    def __init__(self, store: JobStore, metrics: Metrics, outboxes: Iterable[Outbox]) -> None:
-        self.feed = Feed()
+    def __init__(self, store: JobStore, telling: Telling) -> None:
         self.pending = 0
         self.closed = False
         self._store = store
-        self._metrics = metrics
-        self._outboxes = tuple(outboxes)
+        self._telling = telling
+        self._loop = asyncio.get_running_loop()
         self._entries: dict[str, Entry] = {}
         self._recent: OrderedDict[str, tuple[Job, float]] = OrderedDict()
         self._last_row = store.last_row()
@@ -234,7 +154,7 @@ class LiveJobs:
         self.closed = True
         for entry in self._entries.values():
             entry.wake(ended=True)
-        self.feed.close()
+        self._telling.feed.close()
 
     def _stored_log(self, job_id: str) -> JobLog | None:
         return JobLog.load(job_id, self._store.scan("events", job_id + "/"))
@@ -244,7 +164,7 @@ class LiveJobs:
     def created(self, entry: Entry) -> tuple[list[Change], list[Step]]:
         """What the acceptance of a job writes, and what to publish once that is committed."""
         entry.steps = [Step(entry.job, "created")]
-        return [self._change(entry), *self._owed(entry.job, "created")], entry.steps
+        return [self._change(entry), *self._telling.owed(entry.job, "created")], entry.steps
 
     def advance(
         self, entry: Entry, job: Job, event: str, then: Callable[[], None] | None = None, **details: Any
@@ -254,7 +174,7 @@ class LiveJobs:
         self.pending += (job.status is JobStatus.PENDING) - (before.status is JobStatus.PENDING)
         if entry.log is None and event == "retrying":
             entry.log = _explicit_log(entry, before)
-        changes = self._owed(job, event)
+        changes = self._telling.owed(job, event)
         last_id = count_implied(job)
         if entry.log is not None:
             if not job.terminal:
@@ -292,10 +212,11 @@ class LiveJobs:
         if job.terminal:
             self._remember(job)
             del self._entries[job.id]
+            self._telling.ended(job)
         entry.wake(ended=job.terminal)
         for step in steps:
             if step.event is not None:
-                self._tell(job if step is last else step.job, step.event)
+                self._telling.transition(job if step is last else step.job, step.event)
             if step.then is not None:
                 step.then()
 
@@ -320,9 +241,6 @@ class LiveJobs:
             job = entry.job = job.evolve(row=self._last_row, final=job.snapshot_json())
         return encode(job)
 
-    def _owed(self, job: Job, event: str) -> list[Change]:
-        return [change for outbox in self._outboxes for change in outbox.changes(job, event)]
-
     def _give_back(self, row: int) -> None:
         """Rows are counted without gaps: who ended after this one moves up, being just as little committed."""
         self._last_row -= 1
@@ -332,19 +250,9 @@ class LiveJobs:
 
     def _remember(self, job: Job) -> None:
         if len(job.result or b"") + len(job.task) <= _RECENT_BYTES:
-            self._recent[job.id] = (job, asyncio.get_running_loop().time())
+            self._recent[job.id] = (job, self._loop.time())
             if len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
-
-    def _tell(self, job: Job, event: str) -> None:
-        self._metrics.jobs[job.status, job.type] += 1
-        for outbox in self._outboxes:
-            outbox.committed(job, event)
-        if self.feed:
-            at = job.started_at if event == "started" else job.created_at if event == "created" else now_ms()
-            self.feed.publish(Transition(event, transition_data(job, at)))
-        if log.enabled:
-            log.write(log_line(job, event))
 
     # --- what handlers tell ---
 

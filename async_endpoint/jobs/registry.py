@@ -14,19 +14,23 @@ from ..errors import Draining, JobNotFinished, JobNotFound, QueueFull, StoreUnav
 from .attempts import Handler, StopReason
 from .clock import JobIds, from_datetime, now_ms
 from .dispatcher import CANCELLED, Dispatcher, Limits
+from .entry import Entry
 from .idempotency import Idempotency, KeyBook
-from .live import Entry, LiveJobs, Outbox, Step
+from .live import LiveJobs
 from .model import DEFAULT_OPTIONS, Job, JobOptions, JobStatus
+from .telling import Telling
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 
     from .commits import Write
     from .database import Change
+    from .entry import Step
     from .events import Event
     from .feed import Feed
     from .metrics import Metrics
     from .store import JobStore
+    from .telling import Observer, Outbox
 
 _FLUSH_SECONDS = 10.0
 """How long the store may take to commit the last changes at the end."""
@@ -58,6 +62,7 @@ class JobRegistry:
         limits: What the settings allow.
         metrics: What is counted.
         outboxes: What transitions owe.
+        observers: Who is told of jobs that have ended.
         gate: Called with a number of jobs before they are accepted; raises a ServiceError to refuse.
     """
 
@@ -69,6 +74,7 @@ class JobRegistry:
         *,
         metrics: Metrics,
         outboxes: Iterable[Outbox] = (),
+        observers: Iterable[Observer] = (),
         gate: Callable[[int], None] | None = None,
     ) -> None:
         self._store = store
@@ -77,7 +83,8 @@ class JobRegistry:
         self._loop = asyncio.get_running_loop()
         self._ids = JobIds()
         self._keys = KeyBook(store)
-        self._live = LiveJobs(store, metrics, outboxes)
+        self._telling = Telling(metrics, outboxes, observers)
+        self._live = LiveJobs(store, self._telling)
         self._dispatcher = Dispatcher(self._live, handlers, limits, metrics)
 
     # --- life ---
@@ -126,7 +133,7 @@ class JobRegistry:
     @property
     def feed(self) -> Feed:
         """The transitions of all jobs, live."""
-        return self._live.feed
+        return self._telling.feed
 
     def oldest_pending_age(self) -> float:
         """How long the oldest pending job has been waiting, in seconds; 0 without one."""

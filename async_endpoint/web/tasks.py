@@ -43,12 +43,11 @@ async def submit(request: web.Request) -> web.StreamResponse:
     heartbeat = heartbeat_seconds(request)
     accepted = await _submit_one(request)
     job = accepted.jobs[0]
-    headers = _submitted(request, accepted) | prefer.applied()
-    if prefer.wait is not None:
-        return await answer_when_done(request, job.id, clamped(request, prefer.wait), headers=headers)
-    if heartbeat is not None:
-        return await answer_when_done(request, job.id, wait_seconds(request), headers=headers)
-    return accepted_answer(request.app[BACKEND], job, headers)
+    headers = replayed(accepted) | prefer.applied()
+    if prefer.wait is None and heartbeat is None:
+        return accepted_answer(request.app[BACKEND], job, headers)
+    seconds = wait_seconds(request) if prefer.wait is None else clamped(request, prefer.wait)
+    return await answer_when_done(request, job.id, seconds, headers=_location(request, job) | headers)
 
 
 async def submit_batch(request: web.Request) -> web.Response:
@@ -66,8 +65,9 @@ async def run_and_wait(request: web.Request) -> web.StreamResponse:
     seconds = wait_seconds(request)
     heartbeat_seconds(request)
     accepted = await _submit_one(request)
-    headers = _submitted(request, accepted)
-    return await answer_when_done(request, accepted.jobs[0].id, seconds, headers=headers)
+    job = accepted.jobs[0]
+    headers = _location(request, job) | replayed(accepted)
+    return await answer_when_done(request, job.id, seconds, headers=headers)
 
 
 async def show(request: web.Request) -> web.StreamResponse:
@@ -146,10 +146,8 @@ def _links(backend: Backend, job_id: str) -> dict[str, str]:
     }
 
 
-def _submitted(request: web.Request, accepted: Accepted) -> dict[str, str]:
-    """The headers of every answer to a submission."""
-    url = request.app[BACKEND].url(f"/tasks/{accepted.jobs[0].id}")
-    return {"Location": url, **replayed(accepted)}
+def _location(request: web.Request, job: Job) -> dict[str, str]:
+    return {"Location": request.app[BACKEND].url(f"/tasks/{job.id}")}
 
 
 async def _submit_one(request: web.Request) -> Accepted:

@@ -68,7 +68,7 @@ class Shop:
             self.row += 1
             job = Job(IDS(), "echo", b"{}", 1, status=status, finished_at=2, row=self.row)
             await self.store.write([Change("jobs", job.id, encode(job))]).settled()
-            self.charging.committed(job, status)
+            self.charging.ended(job)
 
     async def settle(self) -> int:
         await asyncio.wait_for(self.charging.flush(), 10)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from async_endpoint.jobs.attempts import Attempt, Handler
-    from async_endpoint.jobs.live import Outbox
+    from async_endpoint.jobs.telling import Outbox
 
 DAY_MS = 86_400_000
 COMMIT_SECONDS = 0.004

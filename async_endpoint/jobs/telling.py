@@ -1,0 +1,77 @@
+"""Who is told what of jobs: the metrics, the log, the feed, and those whom a transition owes something."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from ..logs import LineLog
+from .clock import now_ms
+from .events import log_line, transition_data
+from .feed import Feed, Transition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .database import Change
+    from .metrics import Metrics
+    from .model import Job
+
+log = LineLog(__name__)
+
+
+class Outbox(Protocol):
+    """Something that a job's transitions owe to others, written in the same transaction."""
+
+    def changes(self, job: Job, event: str) -> Sequence[Change]:
+        """What this transition owes."""
+
+    def committed(self, job: Job, event: str) -> None:
+        """It is in the store now: work it off."""
+
+
+class Observer(Protocol):
+    """Is told of every job that has ended. What it does about one follows from the store, also after a crash."""
+
+    def ended(self, job: Job) -> None:
+        """The job's end is committed. They come in the order of their row numbers."""
+
+
+class Telling:
+    """Tells of transitions once they are committed.
+
+    Args:
+        metrics: What is counted.
+        outboxes: What transitions owe.
+        observers: Who is told of jobs that have ended.
+    """
+
+    def __init__(
+        self, metrics: Metrics, outboxes: Iterable[Outbox] = (), observers: Iterable[Observer] = ()
+    ) -> None:
+        self.feed = Feed()
+        self._metrics = metrics
+        self._outboxes = tuple(outboxes)
+        self._observers = tuple(observers)
+
+    def owed(self, job: Job, event: str) -> list[Change]:
+        """What a transition owes; to be written with it."""
+        changes: list[Change] = []
+        for outbox in self._outboxes:
+            changes += outbox.changes(job, event)
+        return changes
+
+    def transition(self, job: Job, event: str) -> None:
+        """A transition is committed."""
+        self._metrics.jobs[job.status, job.type] += 1
+        for outbox in self._outboxes:
+            outbox.committed(job, event)
+        if self.feed:
+            at = job.started_at if event == "started" else job.created_at if event == "created" else now_ms()
+            self.feed.publish(Transition(event, transition_data(job, at)))
+        if log.enabled:
+            log.write(log_line(job, event))
+
+    def ended(self, job: Job) -> None:
+        """The end of a job is committed."""
+        for observer in self._observers:
+            observer.ended(job)
