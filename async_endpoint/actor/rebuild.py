@@ -96,7 +96,9 @@ async def _rebuild_once(records: Records, path: Path) -> Rebuilt:
     snapshots = _snapshots({*keys, head.snapshot or ""})
     base = await _choose_base(records, snapshots, segments, head.number, path)
     number = base.log[-1].number if base.log else base.number
-    needed = {s.id.key: s.frames[-1].number for s in segments if s.frames and s.frames[-1].number > base.number}
+    needed = {
+        s.id.key: s.frames[-1].number for s in segments if s.frames and s.frames[-1].number > base.number
+    }
     return Rebuilt(
         number=number,
         epoch=max(head.following[0], *(s.id.epoch for s in segments), *(s.epoch for s in snapshots), 0),

@@ -43,6 +43,10 @@ class SegmentId(NamedTuple):
         """The record's key."""
         return f"{PREFIX}segment-{self.epoch:015d}-{self.serial:09d}"
 
+    def after(self, count: int) -> SegmentId:
+        """The segment of the same epoch so many places further."""
+        return SegmentId(self.epoch, self.serial + count)
+
     @classmethod
     def parse(cls, key: str) -> SegmentId | None:
         """The segment of a key, None where it is the key of something else."""

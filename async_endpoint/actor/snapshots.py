@@ -69,8 +69,8 @@ async def write_snapshot(records: Records, snapshot: SnapshotId, path: Path) -> 
     return [snapshot.key, *(part.key for part in parts)]
 
 
-async def read_snapshot(records: Records, snapshot: SnapshotId, path: Path) -> None:
-    """Write the snapshot's file to `path`.
+async def read_snapshot(records: Records, snapshot: SnapshotId, path: Path) -> list[str]:
+    """Write the snapshot's file to `path`; returns the keys of its records.
 
     Raises:
         ReplicaError: A part is missing or not as it was written.
@@ -85,6 +85,7 @@ async def read_snapshot(records: Records, snapshot: SnapshotId, path: Path) -> N
 
     bodies = await asyncio.gather(*map(fetch, parts))
     await asyncio.to_thread(_decompress, bodies, path)
+    return [snapshot.key, *(part.key for part in parts)]
 
 
 def _compressed(path: Path) -> Iterator[tuple[bytes, str]]:

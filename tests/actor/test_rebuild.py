@@ -2,19 +2,27 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from async_endpoint.actor import head
 from async_endpoint.actor import records as records_module
 from async_endpoint.actor import replica as replica_module
+from async_endpoint.actor.records import RecordsError
 from async_endpoint.actor.segments import PREFIX
 from async_endpoint.errors import StoreError
+from tests.actor.machines import PUT
 from tests.platform.storage import Fault
 
 if TYPE_CHECKING:
     from tests.actor.machines import Open
     from tests.platform.standin import StandIn
+
+
+def segments(platform: StandIn) -> list[str]:
+    return [key for key in platform.storage.sizes() if "segment" in key]
 
 
 async def test_segments_become_a_snapshot_and_are_removed_after_it(
@@ -55,16 +63,24 @@ async def test_a_replica_with_a_gap_is_refused(machine: Open, platform: StandIn)
     first = await machine()
     for n in range(3):
         await first.commit(f"a{n}", value=os.urandom(70_000))
-    platform.storage.put(sorted(platform.storage.sizes())[1], None)
+    platform.storage.put(segments(platform)[1], None)
     with pytest.raises(StoreError, match=r"changes 2 to 2 are missing.*Nothing was changed.*" + PREFIX):
         await machine()
 
 
 async def test_a_damaged_record_is_refused(machine: Open, platform: StandIn) -> None:
     await (await machine()).commit("a")
-    (key,) = platform.storage.sizes()
+    (key,) = segments(platform)
     platform.storage.put(key, platform.storage.record(key)[0][:-1])  # type: ignore[index]
     with pytest.raises(StoreError, match="damaged"):
+        await machine()
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"format":1}', b'{"format":2}'])
+async def test_a_damaged_head_is_refused(machine: Open, platform: StandIn, body: bytes) -> None:
+    await (await machine()).commit("a")
+    platform.storage.put(head.KEY, body)
+    with pytest.raises(StoreError, match=head.KEY):
         await machine()
 
 
@@ -130,7 +146,7 @@ async def test_a_replica_of_more_than_a_page_of_keys_is_read(
     first = await machine()
     for n in range(1005):
         await first.commit(f"a{n}")
-    assert len(platform.storage.sizes()) == 1005
+    assert len(segments(platform)) == 1005
     assert len((await machine()).committed()) == 1005
 
 
@@ -147,7 +163,7 @@ async def test_what_a_lost_machine_left_behind_is_removed(
     second = await machine()
     await second.commit("b")
     await second.compacted()
-    assert len(platform.storage.sizes()) == 2, "one snapshot: its manifest and its part"
+    assert len(platform.storage.sizes()) == 3, "the head, and one snapshot: its manifest and its part"
     assert (await machine()).committed() == {"a", "b"}
 
 
@@ -161,3 +177,60 @@ async def test_a_list_of_keys_that_lags_hides_nothing_of_the_last_epoch(
     for n in range(4):
         await first.commit(f"b{n}", value=os.urandom(70_000))
     assert (await machine()).committed() == {"a", "b0", "b1", "b2", "b3"}
+
+
+async def test_a_list_of_keys_that_lags_does_not_hide_a_whole_epoch(machine: Open, platform: StandIn) -> None:
+    platform.lag = 10
+    for expected in (set[str](), {"a"}, {"a", "b"}, {"a", "b", "c"}):
+        current = await machine()
+        assert current.committed() == expected
+        await current.commit("abcd"[len(expected)])
+        await current.die()
+    assert platform.storage.sizes(platform.lag) == {}
+
+
+async def test_a_list_of_keys_that_lags_does_not_hide_a_snapshot(
+    machine: Open, platform: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list shows segments that are removed, and neither the snapshot nor the segments after it."""
+    monkeypatch.setattr(replica_module, "_COMPACT_BYTES", 300_000)
+    first = await machine()
+    for n in range(3):
+        await first.commit(f"a{n}", value=os.urandom(70_000))
+    listed = segments(platform)
+    began = time.monotonic()
+    for n in range(3):
+        await first.commit(f"b{n}", value=os.urandom(70_000))
+    await first.compacted()
+    assert not set(listed) & set(segments(platform))
+    await first.commit("last")
+    await first.die()
+    platform.lag = time.monotonic() - began
+    assert sorted(platform.storage.sizes(platform.lag)) == [head.KEY, *listed]
+    expected = {"last", *(f"{letter}{n}" for letter in "ab" for n in range(3))}
+    assert (await machine()).committed() == expected
+
+
+async def test_segments_are_found_beyond_one_that_was_never_written(machine: Open, platform: StandIn) -> None:
+    platform.lag = 10
+    first = await machine()
+    await first.commit("a")
+    platform.faults = [Fault("status", PUT, 503)]
+    for _ in range(2):
+        with pytest.raises(RecordsError):
+            await first.commit("refused")
+    platform.faults = []
+    await first.commit("b")
+    await first.die()
+    assert (await machine()).committed() == {"a", "b"}
+
+
+async def test_a_replica_whose_newest_changes_are_not_there_is_refused(
+    machine: Open, platform: StandIn
+) -> None:
+    await (await machine()).commit("a")
+    await (await machine()).commit("b")
+    for key in segments(platform):
+        platform.storage.put(key, None)
+    with pytest.raises(StoreError, match="changes up to 1 are missing"):
+        await machine()
