@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 _QUIET_TURNS = 2
 _LINGER_TURNS = 16
-"""A commit starts when nothing was added for so many turns of the event loop, or after so many in all. An effect-free
-job that starts at once, and ends within its first step, shares the commit of its acceptance that way."""
+"""A commit with acceptances starts when nothing was added for so many turns of the event loop, or after so many in
+all. An effect-free job that starts at once, and ends within its first step, shares the commit that way."""
 
 _RETRY_SECONDS = 0.5
 """The gap between two tries of a commit that failed."""
@@ -210,9 +210,9 @@ class GroupCommit:
             self._crowd = group.waiters + self._open.waiters
 
     async def _linger(self) -> None:
-        """Let go on what is going on."""
+        """Let jobs that are about to be accepted come further."""
         quiet = turns = 0
-        while quiet < _QUIET_TURNS and turns < _LINGER_TURNS:
+        while self._open.waiters and quiet < _QUIET_TURNS and turns < _LINGER_TURNS:
             added = self._added
             await asyncio.sleep(0)
             turns += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from .outputs import Record
 
@@ -34,9 +34,15 @@ class Records(Protocol):
 
 
 class DefaultStorages(NamedTuple):
-    """The service's own two storages, with their ids."""
+    """The service's own two storages, with their ids.
+
+    Attributes:
+        views: What each view of the dataset makes of its items, in the names of the parameters of "Get dataset items"
+            of the Apify API.
+    """
 
     dataset_id: str
     items: Items
+    views: Mapping[str, Mapping[str, Any]]
     store_id: str
     records: Records

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from async_endpoint.jobs.attempts import Attempt, Handler
-    from async_endpoint.jobs.telling import Outbox
+    from async_endpoint.jobs.telling import Observer, Outbox
 
 DAY_MS = 86_400_000
 COMMIT_SECONDS = 0.004
@@ -139,6 +139,7 @@ class Process:
         *,
         limits: Limits | None = None,
         outboxes: Iterable[Outbox] = (),
+        observers: Iterable[Observer] = (),
     ) -> None:
         self.folder = folder
         self.loop = VirtualLoop()
@@ -154,13 +155,11 @@ class Process:
         self.store = JobStore(folder / "jobs.sqlite")
         self._apply = self.store.database.apply
         self.store.database.apply = self._apply_or_fail  # type: ignore[method-assign]
-        self.run(self._open(handlers, limits or Limits(), outboxes))
+        self.run(self._open(handlers, limits or Limits(), outboxes=outboxes, observers=observers))
 
-    async def _open(
-        self, handlers: Mapping[str, Handler], limits: Limits, outboxes: Iterable[Outbox]
-    ) -> None:
+    async def _open(self, handlers: Mapping[str, Handler], limits: Limits, **told: Any) -> None:
         await self.store.open()
-        self.registry = JobRegistry(self.store, handlers, limits, metrics=Metrics(), outboxes=outboxes)
+        self.registry = JobRegistry(self.store, handlers, limits, metrics=Metrics(), **told)
         await self.registry.start()
 
     def _apply_or_fail(self, changes: Any) -> None:
