@@ -10,8 +10,10 @@ if TYPE_CHECKING:
 
     from .attempts import Attempt
     from .commits import Write
+    from .database import Change
     from .events import JobLog
     from .model import Job
+    from .telling import Outbox
 
 
 class Step(NamedTuple):
@@ -39,12 +41,25 @@ class Entry:
         accept: The commit of its acceptance, while that has not succeeded.
         write: The commit of its newest version.
         steps: What goes with that commit, until it starts; later steps need another one.
+        outboxes: What its transitions owe something.
         attempt: Who works on it.
         ended: Set when its end is committed, or when nobody shall wait any longer.
         news: Set when its log has something new.
     """
 
-    __slots__ = ("accept", "attempt", "ended", "expiry", "job", "log", "news", "published", "steps", "write")
+    __slots__ = (
+        "accept",
+        "attempt",
+        "ended",
+        "expiry",
+        "job",
+        "log",
+        "news",
+        "outboxes",
+        "published",
+        "steps",
+        "write",
+    )
 
     def __init__(self, job: Job, published: Job | None = None) -> None:
         self.job = job
@@ -52,11 +67,16 @@ class Entry:
         self.accept: Write | None = None
         self.write: Write | None = None
         self.steps: list[Step] | None = None
+        self.outboxes: tuple[Outbox, ...] = ()
         self.attempt: Attempt | None = None
         self.ended: asyncio.Event | None = None
         self.news: asyncio.Event | None = None
         self.log: JobLog | None = None
         self.expiry: asyncio.TimerHandle | None = None
+
+    def owed(self, job: Job, event: str) -> list[Change]:
+        """What a transition owes; to be written with it."""
+        return [change for outbox in self.outboxes for change in outbox.changes(job, event)]
 
     def subscribe(self) -> asyncio.Event:
         """An event that is set at the next news."""

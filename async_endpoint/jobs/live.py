@@ -75,6 +75,7 @@ class LiveJobs:
         """A job from the store lives on."""
         entry = Entry(job, published=job)
         entry.log = self._stored_log(job.id)
+        entry.outboxes = self._telling.outboxes(job)
         self.add(entry)
         return entry
 
@@ -163,8 +164,9 @@ class LiveJobs:
 
     def created(self, entry: Entry) -> tuple[list[Change], list[Step]]:
         """What the acceptance of a job writes, and what to publish once that is committed."""
+        entry.outboxes = self._telling.outboxes(entry.job)
         entry.steps = [Step(entry.job, "created")]
-        return [self._change(entry), *self._telling.owed(entry.job, "created")], entry.steps
+        return [self._change(entry), *entry.owed(entry.job, "created")], entry.steps
 
     def advance(
         self, entry: Entry, job: Job, event: str, then: Callable[[], None] | None = None, **details: Any
@@ -174,7 +176,7 @@ class LiveJobs:
         self.pending += (job.status is JobStatus.PENDING) - (before.status is JobStatus.PENDING)
         if entry.log is None and event == "retrying":
             entry.log = _explicit_log(entry, before)
-        changes = self._telling.owed(job, event)
+        changes = entry.owed(job, event)
         last_id = count_implied(job)
         if entry.log is not None:
             if not job.terminal:
@@ -216,7 +218,7 @@ class LiveJobs:
         entry.wake(ended=job.terminal)
         for step in steps:
             if step.event is not None:
-                self._telling.transition(job if step is last else step.job, step.event)
+                self._telling.transition(job if step is last else step.job, step.event, entry.outboxes)
             if step.then is not None:
                 step.then()
 

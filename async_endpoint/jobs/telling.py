@@ -22,6 +22,9 @@ log = LineLog(__name__)
 class Outbox(Protocol):
     """Something that a job's transitions owe to others, written in the same transaction."""
 
+    def concerns(self, job: Job) -> bool:
+        """Whether any transition of this job may owe something; asked once, when the job begins to live."""
+
     def changes(self, job: Job, event: str) -> Sequence[Change]:
         """What this transition owes."""
 
@@ -53,17 +56,14 @@ class Telling:
         self._outboxes = tuple(outboxes)
         self._observers = tuple(observers)
 
-    def owed(self, job: Job, event: str) -> list[Change]:
-        """What a transition owes; to be written with it."""
-        changes: list[Change] = []
-        for outbox in self._outboxes:
-            changes += outbox.changes(job, event)
-        return changes
+    def outboxes(self, job: Job) -> tuple[Outbox, ...]:
+        """Those that the job concerns."""
+        return tuple(outbox for outbox in self._outboxes if outbox.concerns(job))
 
-    def transition(self, job: Job, event: str) -> None:
+    def transition(self, job: Job, event: str, outboxes: Iterable[Outbox]) -> None:
         """A transition is committed."""
         self._metrics.jobs[job.status, job.type] += 1
-        for outbox in self._outboxes:
+        for outbox in outboxes:
             outbox.committed(job, event)
         if self.feed:
             at = job.started_at if event == "started" else job.created_at if event == "created" else now_ms()

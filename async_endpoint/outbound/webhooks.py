@@ -58,7 +58,7 @@ class Webhooks:
         limits: How many attempts may be under way at once.
 
     Attributes:
-        sources: Asked what an event owes, unless neither the settings nor the job have webhooks or notes. Add
+        sources: Asked what an event owes, where the settings or the job have webhooks, or the job has notes. Add
             before the registry starts.
         renderers: By kind of delivery.
         attempts: How many were made, by outcome.
@@ -120,22 +120,22 @@ class Webhooks:
         """Whether a delivery about this job is still to be made, so that the job must be kept."""
         return job_id in self._open_jobs
 
+    def concerns(self, job: Job) -> bool:
+        """Whether anybody may be told of this job."""
+        return bool(self._receivers or job.options.webhooks or job.notes)
+
     def changes(self, job: Job, event: str) -> Sequence[Change]:
         """What this transition owes."""
         return [change for delivery in self._deliveries(job, event) for change in _stored(delivery)]
 
     def committed(self, job: Job, event: str) -> None:
         """What it owes is in the store: send it."""
-        deliveries = self._deliveries(job, event)
-        for delivery in deliveries:
+        for delivery in self._deliveries(job, event):
             self._opened(delivery.key)
             self._lanes.put(delivery.receiver, delivery.key)
-        if deliveries:
-            self._pump()
+        self._pump()
 
-    def _deliveries(self, job: Job, event: str) -> Sequence[Delivery]:
-        if not (self._receivers or job.options.webhooks or job.notes):
-            return ()
+    def _deliveries(self, job: Job, event: str) -> list[Delivery]:
         found: list[Delivery] = []
         for source in self.sources:
             found += source(job, event)
