@@ -9,7 +9,7 @@ import logging
 import resource
 import signal
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -36,7 +36,7 @@ from .web.presets import Presets
 from .web.protocol import ProblemRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from .environment import Environment
 
@@ -48,7 +48,7 @@ _ATTEMPT_SECONDS = 3.0
 """How long attempts of webhooks may still take at the stop; the next start makes them again."""
 
 _FLUSH_SECONDS = 10.0
-"""How long the last rows may take at the stop; what is left is written at the next start."""
+"""How long the last rows and charges may take at the stop; what is left is worked off after the next start."""
 
 
 class Service:
@@ -91,10 +91,7 @@ class Service:
             "stopping: no new jobs, %d running, %d queued", self._registry.running, self._registry.queued
         )
         await self._registry.drain(self._run.grace, self._hurry)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._rows.flush(), _FLUSH_SECONDS)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._run.flush(), _FLUSH_SECONDS)
+        await asyncio.gather(_in_time(self._rows.flush()), _in_time(self._run.flush()))
         await self._webhooks.stop(_ATTEMPT_SECONDS)
         await self._cancel_background()
         await self._session.close()
@@ -210,6 +207,11 @@ async def serve(environment: Environment) -> None:
         raise
     await run.stop.wait()
     await service.stop()
+
+
+async def _in_time(work: Coroutine[Any, Any, None]) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(work, _FLUSH_SECONDS)
 
 
 def _run(environment: Environment) -> Run:

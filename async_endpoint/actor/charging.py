@@ -11,69 +11,46 @@ import asyncio
 import logging
 import time
 import uuid
-from datetime import timedelta
-from decimal import Decimal
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from apify_client.errors import ApifyApiError
 from pydantic import BaseModel
 
 from ..errors import CostLimitReached
 from ..jobs.clock import now_ms
 from ..jobs.database import Change
 from ..jobs.model import Job, JobStatus
+from .till import refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
-    from apify_client._resource_clients import RunClientAsync
-
+    from ..jobs.commits import Write
     from ..jobs.store import JobStore
+    from .budget import Budget
+    from .till import Till
 
 logger = logging.getLogger(__name__)
 
-EVENT = "completed-job"
-"""The event that the Actor's pricing has to define."""
-
 _BATCH = 1000
+_NO_END = (1 << 63) - 1
 _COLLECT_SECONDS = 1.0
 """Jobs that end within this time are charged together."""
 
 _KEY_LIFETIME_MS = 150_000
 """How long a call may be repeated under its key; the platform remembers keys for three minutes."""
 
-_RETRY_GAPS = (0.5, 1.0, 2.0, 5.0, 10.0)
-_TIMEOUT = timedelta(seconds=10)
+_CALM_SECONDS = 30.0
+"""Once a key is forgotten: how late an earlier call under it may still show in the run's count."""
+
+_RETRY_GAPS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STATE = "charges"
 
-
-class Till(Protocol):
-    """The platform's side of charging."""
-
-    async def charge(self, count: int, key: str) -> None:
-        """Charge `count` events, once under one key; raises when that failed or the answer is unclear."""
-
-    async def charged(self) -> int:
-        """How many events the run has been charged for so far."""
-
-
-class RunTill:
-    """Charges the current run through the API, with the client's own retries off."""
-
-    def __init__(self, client: RunClientAsync) -> None:
-        self._client = client
-
-    async def charge(self, count: int, key: str) -> None:
-        """See `Till`."""
-        await self._client.charge(EVENT, count=count, idempotency_key=key, timeout=_TIMEOUT)
-
-    async def charged(self) -> int:
-        """See `Till`."""
-        run = await self._client.get(timeout=_TIMEOUT)
-        if run is None:
-            raise RuntimeError("the run is not found")
-        return (run.charged_event_counts or {}).get(EVENT, 0)
+_NEXT = """
+SELECT max("row"), count(*) FILTER (WHERE status = 'completed')
+FROM (SELECT "row", status FROM jobs WHERE "row" > ? AND "row" <= ? ORDER BY "row" LIMIT ?)
+"""
+"""The row number of the last of the next ended jobs, and how many of them have completed."""
 
 
 class Batch(BaseModel):
@@ -104,32 +81,6 @@ class State(BaseModel):
     batch: Batch | None = None
 
 
-class Budget:
-    """How many jobs the user still pays for.
-
-    Args:
-        limit: The most the run may cost, in US dollars; may be infinite.
-        price: Of one completed job, with everything that the platform charges along with it.
-        spent: What the run had cost before this start.
-    """
-
-    def __init__(self, limit: Decimal, price: Decimal, spent: Decimal) -> None:
-        left = (limit - spent) / price if price else Decimal("Infinity")
-        self._left = max(0, int(left)) if left.is_finite() else None
-
-    def take(self, count: int) -> int:
-        """Use up to `count` jobs of the budget; returns how many."""
-        if self._left is None:
-            return count
-        taken = min(count, self._left)
-        self._left -= taken
-        return taken
-
-    def covers(self, jobs: int) -> bool:
-        """Whether so many jobs can be paid for."""
-        return self._left is None or jobs <= self._left
-
-
 class Charging:
     """Works off what completed jobs owe.
 
@@ -137,22 +88,37 @@ class Charging:
         store: Holds the jobs and the state.
         till: The platform's side.
         budget: The user's limit.
+        charged: The run's count as `budget` knows it.
         active: How many accepted jobs have not ended.
+        secure: Returns once all that is committed would survive the loss of the machine.
 
     Attributes:
         exhausted: Set once the limit is reached and every accepted job has ended and is settled.
     """
 
-    def __init__(self, store: JobStore, till: Till, budget: Budget, active: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        till: Till,
+        budget: Budget,
+        *,
+        charged: int,
+        active: Callable[[], int],
+        secure: Callable[[], Awaitable[None]],
+    ) -> None:
         self._store = store
         self._till = till
         self._budget = budget
         self._active = active
+        self._secure = secure
         self._state = State.model_validate_json(store.get("meta", _STATE) or b"{}")
+        self._take_stock(charged)
         self.exhausted = asyncio.Event()
+        self._last_row = store.last_row()
         self._owed = 0
         self._news = asyncio.Event()
         self._idle = asyncio.Event()
+        self._leaving = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -178,7 +144,8 @@ class Charging:
         self._task = asyncio.create_task(self._run(), name="charging")
 
     async def flush(self) -> None:
-        """Wait until every job that has ended is settled."""
+        """Wait until every job that has ended is settled, without waiting for more to be charged with them."""
+        self._leaving.set()
         await self._idle.wait()
 
     async def close(self) -> None:
@@ -187,11 +154,22 @@ class Charging:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    def _take_stock(self, charged: int) -> None:
+        """Compare the run's count with what the last process committed, and take from the budget what it misses."""
+        state = self._state
+        opened = 0 if state.batch is None else state.batch.count
+        self._budget.take(max(0, state.charged + opened - charged))
+        if state.batch is None:
+            self._state = state.model_copy(update={"charged": max(state.charged, charged)})
+
     async def _run(self) -> None:
-        await self._take_stock()
+        batch = self._state.batch
+        _, owed = await self._next(batch.last if batch else self._state.settled, self._last_row, -1)
+        self._owed += owed
         while True:
             await self._news.wait()
-            await asyncio.sleep(_COLLECT_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._leaving.wait(), _COLLECT_SECONDS)
             self._news.clear()
             while await self._settle_next():
                 pass
@@ -200,88 +178,97 @@ class Charging:
             if not self._active() and not self._owed and not self._budget.covers(1):
                 self.exhausted.set()
 
-    async def _take_stock(self) -> None:
-        """Learn the run's count, against which an unclear call is checked later."""
-        charged = await self._charged()
-        batch = self._state.batch
-        if batch is None:
-            self._state = self._state.model_copy(update={"charged": charged})
-        elif charged < batch.before + batch.count:
-            self._budget.take(batch.count)
-
-    async def _charged(self) -> int:
-        while True:
-            try:
-                return await self._till.charged()
-            except Exception as exc:
-                logger.debug("the run's charges cannot be read, trying again: %s", exc)
-                await asyncio.sleep(_RETRY_GAPS[-1])
+    async def _next(self, after: int, until: int, limit: int) -> tuple[int, int]:
+        """The last row number and how many have completed, of ended jobs within these row numbers."""
+        ((last, completed),) = await self._store.select(_NEXT, (after, until, limit))
+        return last or after, completed
 
     async def _settle_next(self) -> bool:
         """Settle one batch; False when there is none."""
         if self._state.batch is None:
-            jobs = await self._store.ended_after(self._state.settled, _BATCH)
-            if not jobs:
+            last, completed = await self._next(self._state.settled, _NO_END, _BATCH)
+            if last == self._state.settled:
                 return False
-            await self._open(jobs)
+            await self._open(last, completed)
         if self._state.batch is not None:
             await self._collect(self._state.batch)
         return True
 
-    async def _open(self, jobs: Sequence[Job]) -> None:
-        completed = [job for job in jobs if job.status is JobStatus.COMPLETED]
-        first, last = self._state.settled + 1, jobs[-1].row or 0
-        count = self._budget.take(len(completed))
-        self._owed = max(0, self._owed - len(completed))
+    async def _open(self, last: int, completed: int) -> None:
+        count = self._budget.take(completed)
+        self._owed = max(0, self._owed - completed)
         if not count:
-            await self._save(State(settled=last, charged=self._state.charged), lazy=True)
+            self._save(State(settled=last, charged=self._state.charged), lazy=True)
             return
-        batch = Batch(
-            key=str(uuid.uuid4()),
-            count=count,
-            first=first,
-            last=last,
-            before=self._state.charged,
-            at=now_ms(),
+        first, before = self._state.settled + 1, self._state.charged
+        await self._commit(
+            Batch(key=str(uuid.uuid4()), count=count, first=first, last=last, before=before, at=now_ms())
         )
-        await self._save(self._state.model_copy(update={"batch": batch}))
 
     async def _collect(self, batch: Batch) -> None:
+        """Call until there is a clear answer; every call under the batch's key counts once."""
         expires = _expiry(batch)
         failures = 0
         while time.monotonic() < expires:
             try:
                 await self._till.charge(batch.count, batch.key)
             except Exception as exc:
-                if _refused(exc):
+                if refused(exc):
                     logger.error("the platform refuses to charge for %d jobs: %s", batch.count, exc)
-                    await self._close(batch, batch.before)
+                    self._close(batch, batch.before)
                     return
-                await asyncio.sleep(_RETRY_GAPS[min(failures, len(_RETRY_GAPS) - 1)])
+                logger.debug("the answer to a charge is not clear: %s", exc)
+                await _pause(failures)
                 failures += 1
             else:
-                await self._close(batch, batch.before + batch.count)
+                self._close(batch, batch.before + batch.count)
                 return
         await self._reconcile(batch)
 
     async def _reconcile(self, batch: Batch) -> None:
         """The key is forgotten: let the run's count say whether the batch was charged."""
+        await asyncio.sleep(_CALM_SECONDS)
         charged = await self._charged()
         if charged == batch.before:
-            again = batch.model_copy(update={"key": str(uuid.uuid4()), "at": now_ms()})
-            await self._save(self._state.model_copy(update={"batch": again}))
+            await self._commit(batch.model_copy(update={"key": str(uuid.uuid4()), "at": now_ms()}))
             return
         if charged != batch.before + batch.count:
             logger.warning("%d jobs may not have been charged for", batch.count)
-        await self._close(batch, charged)
+        self._close(batch, charged)
 
-    async def _close(self, batch: Batch, charged: int) -> None:
-        await self._save(State(settled=batch.last, charged=charged), lazy=True)
+    async def _charged(self) -> int:
+        failures = 0
+        while True:
+            try:
+                return await self._till.charged()
+            except Exception as exc:
+                logger.debug("the run's charges cannot be read, trying again: %s", exc)
+                await _pause(failures)
+                failures += 1
 
-    async def _save(self, state: State, *, lazy: bool = False) -> None:
+    async def _commit(self, batch: Batch) -> None:
+        """Keep the batch where the next process finds it, whatever becomes of this machine."""
+        await self._save(self._state.model_copy(update={"batch": batch})).committed()
+        failures = 0
+        while True:
+            try:
+                return await self._secure()
+            except Exception as exc:
+                logger.debug("charges wait for the key-value store: %s", exc)
+                await _pause(failures)
+                failures += 1
+
+    def _close(self, batch: Batch, charged: int) -> None:
+        """Nobody waits for the commit: until then a restart repeats the call under its key."""
+        self._save(State(settled=batch.last, charged=charged), lazy=True)
+
+    def _save(self, state: State, *, lazy: bool = False) -> Write:
         self._state = state
-        change = Change("meta", _STATE, state.model_dump_json().encode())
-        await self._store.write([change], lazy=lazy).committed()
+        return self._store.write([Change("meta", _STATE, state.model_dump_json().encode())], lazy=lazy)
+
+
+async def _pause(failures: int) -> None:
+    await asyncio.sleep(_RETRY_GAPS[min(failures, len(_RETRY_GAPS) - 1)])
 
 
 def _expiry(batch: Batch) -> float:
@@ -289,13 +276,3 @@ def _expiry(batch: Batch) -> float:
     age = now_ms() - batch.at
     left = _KEY_LIFETIME_MS - age if age >= 0 else 0
     return time.monotonic() + left / 1000
-
-
-def _refused(exc: Exception) -> bool:
-    """Whether the platform said clearly that it did not charge and will not."""
-    passing = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT)
-    return (
-        isinstance(exc, ApifyApiError)
-        and exc.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
-        and exc.status_code not in passing
-    )

@@ -13,11 +13,13 @@ from apify_client import ApifyClientAsync
 
 from ..errors import StartError
 from ..jobs.store import JobStore
-from .charging import EVENT, Budget, Charging, RunTill
+from .budget import Budget
+from .charging import Charging
 from .default_storages import platform_storages
 from .platform_rows import PlatformRows
 from .records import Records, RecordsError
 from .replica import Replica
+from .till import EVENT, RunTill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -99,7 +101,7 @@ class PlatformRun:
         await store.open()
         await asyncio.to_thread(store.database.apply, changes)
         self._replica.start(store.database.copy)
-        self._charging = self._open_charging(store)
+        self._charging = self._open_charging(store, self._replica)
         return store
 
     async def open_rows(self, store: JobStore) -> RowSink:
@@ -202,7 +204,7 @@ class PlatformRun:
 
     # Work beside the jobs
 
-    def _open_charging(self, store: JobStore) -> Charging | None:
+    def _open_charging(self, store: JobStore, replica: Replica) -> Charging | None:
         manager = self._actor.get_charging_manager()
         pricing = manager.get_pricing_info()
         if not pricing.is_pay_per_event:
@@ -214,7 +216,8 @@ class PlatformRun:
         price += pricing.per_event_prices.get(_DATASET_ITEM_EVENT, 0)
         budget = Budget(pricing.max_total_charge_usd, price, manager.calculate_total_charged_amount())
         till = RunTill(self._client.run(self._actor.configuration.actor_run_id or ""))
-        return Charging(store, till, budget, self._active)
+        charged = manager.get_charged_event_count(EVENT)
+        return Charging(store, till, budget, charged=charged, active=self._active, secure=replica.flush)
 
     def _active(self) -> int:
         return 0 if self._registry is None else self._registry.running + self._registry.queued

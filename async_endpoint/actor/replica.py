@@ -129,6 +129,8 @@ class Replica:
 
     async def flush(self) -> None:
         """Write what waits; raises RecordsError."""
+        if self._wait:
+            return
         async with self._writing:
             waiting, self._buffer = self._buffer, []
             try:

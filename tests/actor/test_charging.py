@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from apify_client import ApifyClientAsync
 
-from async_endpoint.actor import charging
-from async_endpoint.actor.charging import Budget, Charging, RunTill
+from async_endpoint.actor import charging, till
+from async_endpoint.actor.budget import Budget
+from async_endpoint.actor.charging import Charging
+from async_endpoint.actor.till import RunTill
 from async_endpoint.errors import CostLimitReached
 from async_endpoint.jobs.clock import JobIds
 from async_endpoint.jobs.database import Change
@@ -39,7 +41,8 @@ def platform() -> Iterator[StandIn]:
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(charging, "_COLLECT_SECONDS", 0.02)
     monkeypatch.setattr(charging, "_RETRY_GAPS", (0.01, 0.05))
-    monkeypatch.setattr(charging, "_TIMEOUT", charging._TIMEOUT / 20)
+    monkeypatch.setattr(charging, "_CALM_SECONDS", 0.05)
+    monkeypatch.setattr(till, "_TIMEOUT", till._TIMEOUT / 10)
 
 
 class Shop:
@@ -48,14 +51,22 @@ class Shop:
     def __init__(self, path: Path, platform: StandIn, limit: Decimal = PLENTY) -> None:
         self.path, self.platform, self.limit = path, platform, limit
         self.row = self.active = 0
+        self.secured = asyncio.Event()
+        self.secured.set()
 
     async def open(self) -> Shop:
         client = ApifyClientAsync(TOKEN, api_url=self.platform.url, max_retries=0)
         self.store = JobStore(self.path)
         await self.store.open()
-        till = RunTill(client.run(RUN_ID))
-        budget = Budget(self.limit, Decimal("0.01"), Decimal(0))
-        self.charging = Charging(self.store, till, budget, lambda: self.active)
+        charged = self.platform.storage.charged["completed-job"]
+        self.charging = Charging(
+            self.store,
+            RunTill(client.run(RUN_ID)),
+            Budget(self.limit, Decimal("0.01"), Decimal("0.01") * charged),
+            charged=charged,
+            active=lambda: self.active,
+            secure=self.secure,
+        )
         self.charging.start()
         return self
 
@@ -63,11 +74,16 @@ class Shop:
         await self.charging.close()
         await self.store.close()
 
+    async def secure(self) -> None:
+        await self.secured.wait()
+
     async def end(self, count: int, status: JobStatus = JobStatus.COMPLETED) -> None:
-        for _ in range(count):
-            self.row += 1
-            job = Job(IDS(), "echo", b"{}", 1, status=status, finished_at=2, row=self.row)
-            await self.store.write([Change("jobs", job.id, encode(job))]).settled()
+        """Jobs end in one commit."""
+        rows = range(self.row + 1, self.row + count + 1)
+        jobs = [Job(IDS(), "echo", b"{}", 1, status=status, finished_at=2, row=row) for row in rows]
+        self.row += count
+        await self.store.write([Change("jobs", job.id, encode(job)) for job in jobs]).settled()
+        for job in jobs:
             self.charging.ended(job)
 
     async def settle(self) -> int:
@@ -88,8 +104,37 @@ async def test_completed_jobs_are_charged_in_batches_and_others_never(shop: Shop
     await shop.end(5, JobStatus.CANCELLED)
     await shop.end(3)
     assert await shop.settle() == 33
-    assert len(shop.platform.storage.charge_calls) < 33, "one call for several"
+    counts = [count for _, count, _ in shop.platform.storage.charge_calls]
+    assert counts in ([33], [30, 3]), "one call for all jobs that ended in one commit"
     assert shop.charging.settled == 43
+
+
+async def test_jobs_that_end_while_a_call_is_open_are_charged_with_the_next(shop: Shop) -> None:
+    shop.platform.faults = [Fault("hang", CHARGE, times=1, seconds=1)]
+    await shop.end(1)
+    await asyncio.sleep(0.2)
+    for _ in range(20):
+        await shop.end(1)
+    assert await shop.settle() == 21
+    assert [count for _, count, _ in shop.platform.storage.charge_calls] == [1, 20]
+
+
+async def test_nothing_is_charged_before_the_batch_would_survive_the_machine(shop: Shop) -> None:
+    shop.secured.clear()
+    await shop.end(2)
+    await asyncio.sleep(0.2)
+    assert not shop.platform.meter.count("charge")
+    shop.secured.set()
+    assert await shop.settle() == 2
+
+
+async def test_a_stop_does_not_wait_for_more_to_be_charged(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(charging, "_COLLECT_SECONDS", 60.0)
+    await shop.settle()
+    await shop.end(2)
+    assert await shop.settle() == 2
 
 
 @pytest.mark.parametrize(
@@ -200,7 +245,6 @@ async def test_what_is_being_charged_at_a_restart_counts_against_the_limit_once(
     await asyncio.sleep(0.3)
     await shop.close()
     platform.faults = []
-    shop.limit -= Decimal("0.03") if applied else 0  # what the SDK finds spent at the start
     await shop.open()
     assert await shop.settle() == 3
     shop.active = 1
@@ -208,6 +252,28 @@ async def test_what_is_being_charged_at_a_restart_counts_against_the_limit_once(
     shop.active = 2
     with pytest.raises(CostLimitReached):
         shop.charging.check()
+    await shop.close()
+
+
+async def test_jobs_that_ended_before_a_restart_count_against_the_limit(
+    tmp_path: Path, platform: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = await Shop(tmp_path / "jobs.sqlite", platform, Decimal("0.05")).open()
+    await shop.end(2)
+    await shop.settle()
+    monkeypatch.setattr(charging, "_COLLECT_SECONDS", 60.0)
+    await shop.end(2)
+    await shop.end(9, JobStatus.FAILED)
+    await shop.close()
+    await shop.open()
+    await asyncio.sleep(0.1)
+    shop.charging.check()
+    with pytest.raises(CostLimitReached):
+        shop.charging.check(2)
+    assert await shop.settle() == 4
+    shop.charging.check()
+    with pytest.raises(CostLimitReached):
+        shop.charging.check(2)
     await shop.close()
 
 

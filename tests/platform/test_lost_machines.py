@@ -51,14 +51,6 @@ async def migrate(run: Run, patience: float) -> None:
             return
 
 
-async def until_charged(run: Run) -> None:
-    """Charges follow the rows; a stop waits for them only so long."""
-    for _ in range(1200):
-        if run.platform.storage.charged["completed-job"] >= completed_rows(run):
-            return
-        await asyncio.sleep(0.05)
-
-
 def completed_rows(run: Run) -> int:
     return sum(row["status"] == "completed" for row in run.rows())
 
@@ -69,7 +61,6 @@ async def check(run: Run, clients: Clients) -> None:
     assert not clients.regressions
     rows = await rows_of(run, clients.accepted)
     assert not set(clients.accepted) - set(rows)
-    await until_charged(run)
     assert await run.stop() == 0, run.tail()
     rows = await rows_of(run, clients.accepted)
     assert [job for job, count in rows.items() if count > 1] == []
