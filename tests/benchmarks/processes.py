@@ -178,7 +178,12 @@ def write_input(storage: Path) -> None:
     """Put the benchmark's settings where the Actor reads its input."""
     store = storage / "key_value_stores" / "default"
     store.mkdir(parents=True)
-    settings = {"maxConcurrentTasks": 50, "maxQueuedTasks": 1_000_000}
+    settings = {
+        "maxConcurrentTasks": 50,
+        "maxQueuedTasks": 1_000_000,
+        "allowFetchTasks": True,
+        "allowPrivateNetworks": True,
+    }
     (store / "INPUT.json").write_text(json.dumps(settings))
 
 

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 import capacity
+import fetching
 import throughput
 from figures import Figure, heading, table_row
 from load import BenchmarkError
@@ -27,6 +28,7 @@ BENCHMARKS: dict[str, Callable[[float], list[Figure]]] = {
     "waiters": capacity.waiters,
     "queue": capacity.queue,
     "sustained": capacity.sustained,
+    "fetch": fetching.fetch,
 }
 
 
