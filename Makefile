@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 PYTHON_CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
 IMAGE := async-endpoint
 
+# Most tests wait, so there are more workers than cores. Each takes whole files, whose tests share services.
+SIDE_BY_SIDE := -n 6 --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help install run test check format bench soak docs docker
 
@@ -17,7 +20,7 @@ run: install ## Serve on port 4321; jobs are kept in ./storage
 	@APIFY_PURGE_ON_START="$${APIFY_PURGE_ON_START:-0}" exec $(BIN)/python -m async_endpoint
 
 test: $(VENV)/tests.stamp ## Run the tests, without the long loops
-	@$(BIN)/python -m pytest -m "not soak and not bench"
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not soak and not bench"
 
 soak: $(VENV)/tests.stamp ## Run the long loops: kills, waiters, malformed requests
 	@$(BIN)/python -m pytest -m soak --timeout 1200

@@ -74,15 +74,16 @@ def test_an_old_python_is_passed_over_for_a_newer_one(bare_machine: Path) -> Non
 
 
 @pytest.mark.parametrize(("require_all", "code"), [("", 0), ("1", 1)])
+@pytest.mark.parametrize("workers", ["0", "2"])
 def test_a_skipped_test_fails_the_run_where_all_are_required(
-    tmp_path: Path, require_all: str, code: int
+    tmp_path: Path, workers: str, require_all: str, code: int
 ) -> None:
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
     (tmp_path / "test_it.py").write_text(
         "def test_node(node_modules): ...\ndef test_more(node_modules): ...\n"
     )
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tmp_path)]
-    environ = os.environ | {"REQUIRE_ALL": require_all}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "xdist", "-n", workers]
+    environ = os.environ | {"REQUIRE_ALL": require_all, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60)
     assert done.returncode == code, done.stdout
     assert done.stdout.count("2 skipped: needs Node.js 20 or newer") == 1

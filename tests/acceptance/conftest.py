@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.acceptance.long_waits import SCENARIOS
 from tests.acceptance.service import TOKEN, Client, Service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
-    from concurrent.futures import Future
     from pathlib import Path
 
 
@@ -55,22 +51,6 @@ def make(tmp_path: Path) -> Iterator[Factory]:
     factory = Factory(tmp_path)
     yield factory
     factory.end()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def long_waits(request: pytest.FixtureRequest, session_make: Factory) -> Iterator[dict[str, Future[None]]]:
-    """Futures of the scenarios that mostly sleep: those selected start with the session's first test here."""
-    selected = [
-        item.callspec.params.get("scenario") for item in request.session.items if hasattr(item, "callspec")
-    ]
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    chosen = [name for name in SCENARIOS if name in selected]
-    yield {name: asyncio.run_coroutine_threadsafe(SCENARIOS[name](session_make), loop) for name in chosen}
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
 
 
 @pytest.fixture(scope="session")

@@ -86,7 +86,7 @@ def test_an_actor_is_called_with_its_log_redirected(
     )
     logger = logging.getLogger("redirected")
     with caplog.at_level(logging.DEBUG, "redirected"):
-        run = client.actor("talker").call(run_input={"lines": 3, "pause_ms": 50}, logger=logger)
+        run = client.actor("talker").call(run_input={"lines": 3, "pause_ms": 800}, logger=logger)
     assert run is not None
     assert run.status == "SUCCEEDED"
     text = caplog.text

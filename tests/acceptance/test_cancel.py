@@ -132,3 +132,34 @@ async def test_races_with_the_end_have_one_winner(make):
     assert sorted((row["jobId"], row["status"]) for row in rows) == sorted(
         (f["jobId"], f["status"]) for f in ended
     )
+
+
+async def test_a_handler_that_ignores_its_cancel_is_left_behind(make):
+    service = await make({"maxConcurrentTasks": 4}).start()
+    kinds = [
+        {"type": "ignore-cancel", "ms": 15_000},
+        {"type": "thread-stuck"},
+        {"type": "slow-cleanup", "ms": 15_000},
+    ]
+    async with service.client() as http:
+        ids = [await http.submit(task) for task in kinds]
+        late = await http.submit({"type": "ignore-cancel", "ms": 15_000, "options": {"timeoutMs": 200}})
+        for job_id in ids:
+            await http.until_status(job_id, "running")
+        start = time.monotonic()
+        replies = await asyncio.gather(*(http.delete(f"/tasks/{job_id}") for job_id in ids))
+        assert {reply.status for reply in replies} == {202}
+        assert time.monotonic() - start < 4
+        ended = await asyncio.gather(*(http.finished(job_id) for job_id in ids))
+        assert {(job["status"], job["errorCode"]) for job in ended} == {("cancelled", "cancelled")}
+        assert time.monotonic() - start < 12
+        timed_out = await http.finished(late)
+        assert (timed_out["status"], timed_out["errorCode"]) == ("failed", "timeout")
+        assert (await http.get("/health")).json()["activeTasks"] == 0
+        for _ in range(4):
+            await http.submit({"type": "sleep", "ms": 60_000})
+        assert len(await http.all_jobs("&status=running")) == 4
+        await asyncio.sleep(start + 17 - time.monotonic())  # the left-behind handlers have returned by then
+        for job, job_id in zip(ended, ids, strict=True):
+            assert await http.snapshot(job_id) == job
+    assert len(await service.rows_when(4)) == 4

@@ -45,10 +45,10 @@ async def test_plain_functions_run_in_threads_of_their_own(http: Client):
 
 
 async def test_threads_that_never_return_leave_room_for_others(make):
-    service = await make({"maxConcurrentTasks": 2}).start()
+    service = await make({"maxConcurrentTasks": 40}).start()
     stuck = {"type": "thread-stuck", "options": {"timeoutMs": 100}}
     async with service.client() as http:
-        ended = await asyncio.gather(*(http.run(stuck) for _ in range(6)))
+        ended = await asyncio.gather(*(http.run(stuck) for _ in range(40)))
         assert {(s["status"], s["errorCode"]) for s in ended} == {("failed", "timeout")}
         assert (await http.run({"type": "thread-sleep", "ms": 1}))["status"] == "completed"
         assert (await http.get("/health")).json()["activeTasks"] == 0

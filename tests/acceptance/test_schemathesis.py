@@ -1,10 +1,15 @@
-"""The long search through `/openapi.json`; a short one is among the long waits."""
+"""Searches through `/openapi.json`: a short one, and a long one."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.acceptance.openapi_search import finds_nothing
+
+
+async def test_schemathesis_finds_nothing(make):
+    phases = ("--phases", "examples,coverage,fuzzing")
+    await finds_nothing(make, *phases, "--max-examples", "3", "--no-shrink")
 
 
 @pytest.mark.soak

@@ -1,4 +1,4 @@
-"""A clean stop, and what the next start finds. The long graces are in `long_waits.py`."""
+"""A clean stop, and what the next start finds."""
 
 from __future__ import annotations
 
@@ -59,3 +59,28 @@ async def test_running_jobs_may_end_and_waiters_are_answered(make):
         assert (await http.snapshot(short))["status"] == "completed"
         assert (await http.finished(queued))["status"] == "completed"
     assert len(await service.rows_when(2)) == 2
+
+
+async def test_jobs_that_outlive_the_grace_resume(make):
+    service = await make({"maxConcurrentTasks": 5}).start()
+    async with service.client() as http:
+        tasks = [
+            {"type": "sleep", "ms": 120_000},
+            {"type": "thread-stuck"},
+            {"type": "ignore-cancel", "ms": 120_000},
+        ]
+        ids = [await http.submit(task) for task in tasks]
+        once = await http.submit({"type": "once", "ms": 120_000})
+        for job_id in [*ids, once]:
+            await http.until_status(job_id, "running")
+        start = time.monotonic()
+        code = await service.terminate(seconds=60)
+        assert code == 0
+        assert 5 < time.monotonic() - start < 30
+    await service.start()
+    async with service.client() as http:
+        for job_id in ids:
+            assert (await http.until_status(job_id, "running"))["attempt"] == 2
+        interrupted = await http.finished(once)
+        assert (interrupted["status"], interrupted["errorCode"]) == ("failed", "interrupted")
+    assert [row["jobId"] for row in await service.rows_when(1)] == [once]
