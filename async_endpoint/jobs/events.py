@@ -7,7 +7,6 @@ event carries the snapshot and is never stored twice: it is always the one after
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic_core import from_json, to_json
@@ -44,7 +43,7 @@ def transition_data(job: Job, at: int | None, **details: Any) -> bytes:
         "attempt": job.attempt,
         "at": iso(at or job.created_at),
     }
-    return json.dumps(facts | details).encode()
+    return to_json(facts | details)
 
 
 def log_line(job: Job, event: str) -> str:
