@@ -1,7 +1,7 @@
 """Writes what is generated from the code: `python -m async_endpoint.docs` in the repository's root.
 
-The Actor's input schema and web server schema (OpenAPI), and the tables in the README, each between two
-comments `<!-- generated:NAME -->` and `<!-- /generated:NAME -->`.
+The Actor's input schema, dataset schema and web server schema (OpenAPI), and the tables in the README, each
+between two comments `<!-- generated:NAME -->` and `<!-- /generated:NAME -->`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .actor.dataset_schema import dataset_schema
 from .environment import VARIABLES
 from .errors import ServiceError
 from .fields import Section
@@ -176,6 +177,7 @@ def generated(root: Path) -> dict[Path, str]:
     readme = root / "README.md"
     return {
         root / ".actor" / "input_schema.json": _json(input_schema()),
+        root / ".actor" / "dataset_schema.json": _json(dataset_schema()),
         root / ".actor" / "openapi.json": _json(web_server_schema()),
         readme: fill_in(readme.read_text(encoding="utf-8")),
     }

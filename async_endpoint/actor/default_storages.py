@@ -7,21 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
+from ..errors import Unavailable
 from ..jobs.outputs import Record
 from ..jobs.storages import DefaultStorages
+from .dataset_schema import TRANSFORMATIONS
 from .segments import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from apify_client import ApifyClientAsync
     from apify_client._resource_clients import DatasetClientAsync, KeyValueStoreClientAsync
 
     from ..jobs.storages import Records
+
+logger = logging.getLogger(__name__)
 
 ITEMS_PER_PAGE = 1000
 _METADATA = ".__metadata__.json"
@@ -31,7 +37,7 @@ def local_storages(folder: Path, input_key: str) -> DefaultStorages:
     """Those below the storage folder; the record `input_key` is the service's input."""
     records = LocalRecords(folder / "key_value_stores" / "default")
     items = LocalItems(folder / "datasets" / "default")
-    return DefaultStorages("default", items, "default", PublicRecords(records, input_key))
+    return DefaultStorages("default", items, TRANSFORMATIONS, "default", PublicRecords(records, input_key))
 
 
 def platform_storages(
@@ -40,7 +46,7 @@ def platform_storages(
     """Those of this Actor run on the platform."""
     records = PlatformRecords(client.key_value_store(store_id))
     items = PlatformItems(client.dataset(dataset_id))
-    return DefaultStorages(dataset_id, items, store_id, PublicRecords(records, input_key))
+    return DefaultStorages(dataset_id, items, TRANSFORMATIONS, store_id, PublicRecords(records, input_key))
 
 
 class PublicRecords:
@@ -130,6 +136,20 @@ class LocalRecords:
         return sizes
 
 
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Whatever keeps the platform from answering: another try may have an answer.
+
+    Raises:
+        Unavailable: The reading failed.
+    """
+    try:
+        yield
+    except Exception as error:
+        logger.warning("a default storage cannot be read on the platform: %s", type(error).__name__)
+        raise Unavailable("The storage cannot be read on the platform at the moment; try again.") from error
+
+
 class PlatformItems:
     """A dataset on the platform."""
 
@@ -138,7 +158,8 @@ class PlatformItems:
 
     async def count(self) -> int:
         """How many items there are."""
-        return (await self._client.list_items(limit=1)).total
+        with _reading():
+            return (await self._client.list_items(limit=1)).total
 
     async def count_clean(self) -> int:
         """Rows have no hidden fields and are never empty."""
@@ -148,7 +169,8 @@ class PlatformItems:
         """Some of the items, a page at a time."""
         for first in range(offset, offset + limit, ITEMS_PER_PAGE):
             size = min(ITEMS_PER_PAGE, offset + limit - first)
-            page = await self._client.list_items(offset=first, limit=size, desc=desc)
+            with _reading():
+                page = await self._client.list_items(offset=first, limit=size, desc=desc)
             if not page.items:
                 return
             yield page.items
@@ -162,9 +184,11 @@ class PlatformRecords:
 
     async def get(self, key: str) -> Record | None:
         """The record under a key."""
-        record = await self._client.get_record_as_bytes(key)
+        with _reading():
+            record = await self._client.get_record_as_bytes(key)
         return None if record is None else Record(key, record["content_type"], record["value"])
 
     async def sizes(self) -> dict[str, int]:
         """Every key with the size of its record in bytes."""
-        return {item.key: item.size async for item in self._client.iterate_keys()}
+        with _reading():
+            return {item.key: item.size async for item in self._client.iterate_keys()}

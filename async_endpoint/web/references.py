@@ -31,6 +31,18 @@ def braces(value: Any, path: Path = ()) -> Iterator[tuple[Path, bool]]:
         yield path, _names(value) is not None
 
 
+def references(value: Any) -> Iterator[list[str]]:
+    """Every reference within a task, as the names of its path."""
+    if isinstance(value, Mapping):
+        for member in value.values():
+            yield from references(member)
+    elif isinstance(value, list):
+        for item in value:
+            yield from references(item)
+    elif (names := _names(value)) is not None:
+        yield names
+
+
 def resolve(value: Any, request: Mapping[str, Any]) -> Any:
     """The value with its references replaced; what the request does not have becomes null.
 

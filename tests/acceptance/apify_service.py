@@ -25,6 +25,10 @@ SETTINGS = {
         "greet": {"type": "echo", "payload": {"hello": "world"}, "options": {"priority": 1}},
         "crawl-five": {"type": "crawl", "items": 5},
         "long": {"type": "sleep", "ms": 600_000},
+        "of-a-push": {"type": "echo", "payload": ["{{body.repository.name}}", "{{headers.x-sender}}"]},
+        "whole": {"type": "echo", "payload": "{{body}}"},
+        "timed": {"type": "sleep", "ms": "{{body.ms}}", "options": {"timeoutMs": "{{body.limit}}"}},
+        "optional": {"type": "sleep", "ms": 1, "options": "{{body.options}}"},
     },
 }
 ENV = {"ASYNC_ENDPOINT_HANDLERS": "handlers_for_tests,handlers_that_store"}

@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from tests.acceptance.apify_service import ENV, SETTINGS, check
-from tests.acceptance.service import TOKEN, Client, Reply
+from tests.acceptance.service import ROW_FIELDS, TOKEN, Client, Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -162,6 +162,61 @@ async def test_run_sync_of_a_run_that_fails(api: Client) -> None:
     assert "status: TIMED-OUT" in message
 
 
+# --- views ---
+
+
+async def test_a_view_of_the_default_dataset(api: Client) -> None:
+    run = await start(api, "/v2/acts/echo/runs?waitForFinish=5", {"payload": "viewed"})
+    path = "/v2/datasets/default/items?view=overview&desc=1&limit=1"
+    deadline = time.monotonic() + 10
+    while not (rows := (await api.get(path)).json()) or rows[0]["jobId"] != run["id"]:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    assert rows[0]["task"] == {"type": "echo", "payload": "viewed"}
+    assert set(rows[0]) == ROW_FIELDS
+    narrower = await api.get(f"{path}&fields=jobId,attempt&format=csv&bom=0")
+    assert narrower.body == f"jobId,attempt\n{run['id']},1\n".encode()
+    error = "requested-dataset-view-does-not-exist"
+    assert "overview" in refused(await api.get("/v2/datasets/default/items?view=nope"), 400, error)
+    refused(await api.get(f"/v2/datasets/{run['id']}/items?view=overview"), 400, error)
+    total = (await api.get("/v2/actor-runs")).json()["data"]["total"]
+    refused(await api.post("/v2/acts/echo/run-sync-get-dataset-items?view=overview", {}), 400, error)
+    assert (await api.get("/v2/actor-runs")).json()["data"]["total"] == total
+
+
+# --- presets with references ---
+
+
+@pytest.mark.parametrize(
+    ("preset", "given", "output"),
+    [
+        ("of-a-push", {"repository": {"name": "demo"}}, {"payload": ["demo", None]}),
+        ("of-a-push", {"payload": "direct"}, {"payload": "direct"}),
+        ("of-a-push", None, {"payload": [None, None]}),
+        ("whole", {"type": "push", "commits": [1]}, {"payload": {"type": "push", "commits": [1]}}),
+        ("timed", {"ms": 2, "limit": 5000}, {"ms": 2}),
+        ("optional", {"options": {"priority": 1}}, {"ms": 1}),
+    ],
+)
+async def test_references_take_from_the_input(
+    api: Client, preset: str, given: Any, output: dict[str, Any]
+) -> None:
+    path = f"/v2/actor-tasks/{preset}"
+    reply = await api.post(f"{path}/run-sync", given, headers={"X-Sender": "me"})
+    assert reply.status == 201, reply.body
+    assert output.items() <= reply.json().items()
+    check("TaskResponse", (await api.get(path)).json())
+
+
+async def test_input_that_no_reference_takes_must_be_valid(api: Client) -> None:
+    for preset, given in (
+        ("of-a-push", {"repo": 1}),
+        ("timed", {"ms": "soon", "limit": 5}),
+        ("optional", {"options": 5}),
+    ):
+        refused(await api.post(f"/v2/actor-tasks/{preset}/runs", given), 400, "invalid-input")
+
+
 # --- requests ---
 
 
@@ -268,7 +323,7 @@ async def test_a_large_dataset_leaves_the_service_responsive(api: Client) -> Non
 # --- refusals ---
 
 
-async def test_refusals(api: Client, service: Service) -> None:
+async def test_refusals(api: Client) -> None:
     refused(await api.get("/v2/actor-runs/nope"), 404, "record-not-found")
     refused(await api.get("/v2/acts/nope"), 404, "record-not-found")
     refused(await api.post("/v2/acts/nope/runs", {}), 404, "record-not-found")
@@ -295,16 +350,19 @@ async def test_refusals(api: Client, service: Service) -> None:
     refused(await api.post("/v2/acts/echo/runs?memory=100", {}), 400, "invalid-parameter")
     refused(await api.post("/v2/acts/echo/runs?webhooks=%25", {}), 400, "invalid-parameter")
     refused(await api.get("/v2/actor-runs?status=DONE"), 400, "invalid-parameter")
-    for wrong in ("limit=-1", "bom=x", "attachment=x", "desc=x", "view=overview"):
-        reply = await api.get(f"/v2/datasets/default/items?{wrong}")
-        refused(
-            reply,
-            400,
-            {"view=overview": "requested-dataset-view-does-not-exist"}.get(wrong, "invalid-parameter"),
-        )
+    for wrong in ("limit=-1", "offset=1e30", "limit=nan", "bom=x", "attachment=x", "desc=x"):
+        refused(await api.get(f"/v2/datasets/default/items?{wrong}"), 400, "invalid-parameter")
+    for wrong in ("offset=1e30", "limit=inf"):
+        refused(await api.get(f"/v2/actor-runs?{wrong}"), 400, "invalid-parameter")
+
+
+async def test_refusals_of_strangers(service: Service) -> None:
     async with service.client() as stranger:
         refused(await stranger.get("/v2/users/me"), 401, "token-not-provided")
         refused(await stranger.get("/v2/nope"), 401, "token-not-provided")
+        for headers in ({"Authorization": "Bearer wrong"}, {"X-Api-Key": "wrong"}):
+            refused(await stranger.get("/v2/users/me", headers=headers), 401, "user-or-token-not-found")
+        refused(await stranger.get("/v2/users/me?token=wrong"), 401, "user-or-token-not-found")
         reply = await stranger.get(f"/v2/users/me?token={TOKEN}")
         assert reply.status == 200
 
@@ -319,7 +377,43 @@ async def test_without_a_token_no_foreign_page_starts_runs(make: Factory) -> Non
         assert (await client.get("/v2/actor-runs", headers=foreign)).json()["data"]["total"] == 2
 
 
+# --- timeouts ---
+
+
+async def test_the_timeout_of_all_jobs_is_shown_like_their_own(make: Factory) -> None:
+    service = await make({"jobTimeoutMs": 300}).start()
+    async with service.client() as api:
+        run = await start(api, "/v2/acts/slow-cleanup/runs", {"ms": 1500})
+        assert run["options"]["timeoutSecs"] == 1
+        statuses = []
+        while not statuses or statuses[-1] != "TIMED-OUT":
+            run = (await api.get(f"/v2/actor-runs/{run['id']}?waitForFinish=0.3")).json()["data"]
+            listed = (await api.get("/v2/acts/slow-cleanup/runs")).json()["data"]["items"][0]["status"]
+            statuses += [run["status"], listed]
+        assert sorted(set(statuses), key=statuses.index)[-2:] == ["TIMING-OUT", "TIMED-OUT"]
+
+
+async def test_a_timeout_can_be_less_than_a_second(api: Client) -> None:
+    started = time.monotonic()
+    run = await start(api, "/v2/acts/sleep/runs?timeout=0.2&waitForFinish=5", {"ms": 4000})
+    assert run["status"] == "TIMED-OUT"
+    assert time.monotonic() - started < 3
+
+
 # --- webhooks ---
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "ftp://example.com/", "https://user:password@example.com/", None]
+)
+async def test_a_webhook_that_could_not_be_sent_starts_no_run(api: Client, url: str | None) -> None:
+    webhook = {"eventTypes": ["ACTOR.RUN.SUCCEEDED"]} | ({} if url is None else {"requestUrl": url})
+    encoded = base64.b64encode(json.dumps([webhook]).encode()).decode()
+    total = (await api.get("/v2/actor-runs")).json()["data"]["total"]
+    for path in ("acts/echo/runs", "actor-tasks/greet/runs", "acts/echo/run-sync"):
+        reply = await api.post(f"/v2/{path}", {}, params={"webhooks": encoded})
+        assert "password" not in refused(reply, 400, "invalid-parameter")
+    assert (await api.get("/v2/actor-runs")).json()["data"]["total"] == total
 
 
 async def test_ad_hoc_webhooks(api: Client) -> None:
@@ -407,6 +501,32 @@ async def test_a_resurrection_sent_twice_happens_once(api: Client) -> None:
     assert 1 in counts
     assert max(counts) <= len(counts)
     assert (await api.get("/v2/acts/sleep/runs?desc=1&limit=1")).json()["data"]["items"][0]["id"] == run["id"]
+
+
+async def test_a_resurrection_has_parameters_of_its_own(make: Factory) -> None:
+    service = await make(SETTINGS, env=ENV).start()
+    async with service.client({"Authorization": f"Bearer {TOKEN}"}) as api:
+        run = await start(api, "/v2/acts/sleep/runs?waitForFinish=5", {"ms": 1})
+        query = "timeout=77&restartOnError=1&memory=256&build=beta"
+        assert (await api.post(f"/v2/actor-runs/{run['id']}/resurrect?{query}")).status == 200
+        await api.get(f"/v2/actor-runs/{run['id']}?waitForFinish=5")
+        service.kill_sync()
+        await service.start()
+        options = (await api.get(f"/v2/actor-runs/{run['id']}")).json()["data"]["options"]
+        wanted = {"timeoutSecs": 77, "restartOnError": True, "memoryMbytes": 256, "build": "beta"}
+        assert wanted.items() <= options.items()
+        reply = await api.post(f"/v2/actor-runs/{run['id']}/resurrect?timeout=1e12")
+        refused(reply, 400, "invalid-input")
+
+
+async def test_the_last_run_of_an_origin(api: Client) -> None:
+    hooked = (await api.post("/hooks/whole", {"a": 1})).json()["jobId"]
+    path = "/v2/actor-tasks/whole/runs/last"
+    await start(api, "/v2/actor-tasks/whole/runs", {})
+    run = (await api.get(f"{path}?origin=WEBHOOK")).json()["data"]
+    assert (run["id"], run["meta"]["origin"]) == (hooked, "WEBHOOK")
+    assert (await api.get(f"{path}?origin=API&status=")).json()["data"]["id"] != hooked
+    refused(await api.get(f"{path}/dataset?origin=SCHEDULER"), 404, "record-not-found")
 
 
 async def test_both_apis_show_the_same_job(api: Client) -> None:

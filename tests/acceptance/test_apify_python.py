@@ -374,7 +374,7 @@ def test_errors_have_the_types_of_the_platform(client: ApifyClient, service: Ser
     assert invalid.value.type == "invalid-input"
     with pytest.raises(UnauthorizedError) as unauthorized:
         ApifyClient("wrong", api_url=service.url, max_retries=0).user().get()
-    assert unauthorized.value.type == "token-not-provided"
+    assert unauthorized.value.type == "user-or-token-not-found"
     with pytest.raises(ServerError) as unserved:
         client.datasets().list()
     assert (unserved.value.status_code, unserved.value.type) == (501, "not-implemented")

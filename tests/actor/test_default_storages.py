@@ -4,8 +4,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from apify_client import ApifyClientAsync
 
-from async_endpoint.actor.default_storages import local_storages
+from async_endpoint.actor.default_storages import local_storages, platform_storages
+from async_endpoint.errors import Unavailable
+from tests.platform.api import DATASET_ID, STORE_ID
+from tests.platform.standin import TOKEN, StandIn
+from tests.platform.storage import Fault
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,3 +71,21 @@ async def test_records_are_read_but_not_the_input_nor_the_replica(tmp_path: Path
     assert await records.get("report/page") == ("report/page", "text/html", b"<p>")
     for private in ("SETTINGS.json", "SETTINGS", "jobs-replica-snapshot", "nothing", "..", "../../secret"):
         assert await records.get(private) is None
+
+
+@pytest.mark.parametrize("fault", [Fault("status", status=500), Fault("status", status=429), Fault("cut")])
+async def test_a_platform_that_does_not_answer_is_no_fault_of_the_service(fault: Fault) -> None:
+    with StandIn() as platform:
+        client = ApifyClientAsync(TOKEN, api_url=platform.url, max_retries=0)
+        storages = platform_storages(client, DATASET_ID, STORE_ID, "INPUT")
+        assert await storages.items.count() == 0
+        platform.faults.append(fault)
+        for reading in (
+            storages.items.count(),
+            storages.items.count_clean(),
+            read(storages.items, 0, 10),
+            storages.records.get("a"),
+            storages.records.sizes(),
+        ):
+            with pytest.raises(Unavailable, match="platform"):
+                await reading

@@ -178,6 +178,6 @@ test('Actors, tasks and the user are read; what is not there is undefined', asyn
 test('errors have the types of the platform', async () => {
     await assert.rejects(client.task('greet').start({ unknown: 1 }), { type: 'invalid-input', statusCode: 400 });
     const stranger = new ApifyClient({ token: 'wrong', baseUrl: process.env.BASE_URL, maxRetries: 0 });
-    await assert.rejects(stranger.user().get(), { type: 'token-not-provided', statusCode: 401 });
+    await assert.rejects(stranger.user().get(), { type: 'user-or-token-not-found', statusCode: 401 });
     await assert.rejects(client.datasets().list(), { type: 'not-implemented', statusCode: 501 });
 });

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from ...jobs.clock import iso
@@ -30,7 +31,7 @@ async def show_actor(request: web.Request, actor_id: str) -> web.Response:
         description=model.__doc__,
         created_at=started,
         modified_at=started,
-        default_run_options=DefaultRunOptions(timeout_secs=_timeout_secs(backend, {})),
+        default_run_options=DefaultRunOptions(timeout_secs=_timeout_secs(backend, None)),
     )
     return data_response(shown.body())
 
@@ -46,7 +47,7 @@ async def show_task(request: web.Request, task_id: str) -> web.Response:
         name=task.id,
         created_at=started,
         modified_at=started,
-        options=TaskOptions(timeout_secs=_timeout_secs(backend, task.base.get("options") or {})),
+        options=TaskOptions(timeout_secs=_timeout_secs(backend, task.base.get("options"))),
         input=_shown_input(task),
     )
     return data_response(shown.body())
@@ -68,7 +69,8 @@ def _shown_input(task: Runnable) -> dict[str, Any]:
     return masked(base) or base
 
 
-def _timeout_secs(backend: Backend, options: dict[str, Any]) -> int:
-    """In seconds, rounded up; 0 without a limit."""
-    timeout_ms = options.get("timeoutMs") or backend.settings.job_timeout_ms or 0
-    return int(-(-timeout_ms // 1000))
+def _timeout_secs(backend: Backend, options: Any) -> int:
+    """In seconds, rounded up; 0 without a limit. A preset may have a reference in the place of its options."""
+    own = options.get("timeoutMs") if isinstance(options, dict) else None
+    timeout_ms = own if isinstance(own, int | float) else backend.settings.job_timeout_ms
+    return math.ceil((timeout_ms or 0) / 1000)

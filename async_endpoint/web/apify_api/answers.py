@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from ...errors import Unauthorized
 from .errors import ApiError, as_api_error, error_body
 from .formats import to_json
 
@@ -38,9 +39,17 @@ def refusal(error: ApiError) -> web.Response:
     return json_response(error_body(error.type, str(error)), error.status, error.headers)
 
 
-def error_answer(_: web.Request, error: ServiceError) -> web.Response:
+def error_answer(request: web.Request, error: ServiceError) -> web.Response:
     """Any of the service's own errors in the platform's form."""
+    if isinstance(error, Unauthorized) and _has_token(request):
+        return refusal(
+            ApiError(error.status, "user-or-token-not-found", "The token is wrong.", error.headers)
+        )
     return refusal(as_api_error(error))
+
+
+def _has_token(request: web.Request) -> bool:
+    return not {"Authorization", "X-Api-Key"}.isdisjoint(request.headers) or "token" in request.query
 
 
 def link(backend: Backend, *path: str) -> str:

@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiohttp import web
 
+from ...errors import ServiceError
 from ...jobs.clock import iso, now_ms
 from ..backend import BACKEND
 from .answers import HARMLESS, data_response, link
-from .errors import ApiError
 from .formats import Table, Writer, make_writer, opening
 from .items import ItemQuery, parse_bool
 from .models import Dataset
 from .run_model import run_id
 from .run_storages import RunDataset
+from .views import with_view
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ...jobs.model import Job
     from ...jobs.storages import Items
     from ..backend import Backend
 
 
+NO_VIEWS: Mapping[str, Mapping[str, Any]] = {}
+"""Those of a run's dataset: nobody describes what a handler stores."""
+
+
 class Source(NamedTuple):
-    """One dataset: its id, its items, and the run that it belongs to."""
+    """One dataset: its id, its items, its views, and the run that it belongs to."""
 
     id: str
     items: Items
+    views: Mapping[str, Mapping[str, Any]]
     job: Job | None = None
 
 
 def of_job(backend: Backend, job: Job) -> Source:
     """The dataset of a run."""
-    return Source(run_id(job), RunDataset(backend.store, job), job)
+    return Source(run_id(job), RunDataset(backend.store, job), NO_VIEWS, job)
 
 
 async def describe(request: web.Request, source: Source) -> web.Response:
@@ -64,15 +72,15 @@ class Export(NamedTuple):
     opening: bytes
 
 
-def parse_export(request: web.Request, dataset_id: str) -> Export:
+def parse_export(
+    request: web.Request, dataset_id: str = "", views: Mapping[str, Mapping[str, Any]] = NO_VIEWS
+) -> Export:
     """Read the query parameters.
 
     Raises:
         ApiError: 400 for one that is not valid.
     """
-    query = ItemQuery.parse(request.query)
-    if request.query.get("view"):
-        raise ApiError(400, "requested-dataset-view-does-not-exist", "This dataset has no such view.")
+    query = ItemQuery.parse(with_view(request.query, views))
     address = link(request.app[BACKEND], "datasets", dataset_id, "items")
     name, writer = make_writer(request.query, dataset_id, address)
     return Export(query, name, writer, opening(request.query, name))
@@ -84,13 +92,17 @@ async def send_items(request: web.Request, source: Source, status: int = 200) ->
     Raises:
         ApiError: 400 for a parameter that is not valid.
     """
-    export = parse_export(request, source.id)
+    export = parse_export(request, source.id, source.views)
     headers = _headers(request, source.id, export, await source.items.count())
     response = web.StreamResponse(status=status, headers=headers)
     await response.prepare(request)
     if request.method != "HEAD":
         await response.write(export.opening)
-        await _write(response, source.items, export)
+        try:
+            await _write(response, source.items, export)
+        except ServiceError as error:
+            # An error cannot be told any more; a connection that breaks off tells it.
+            raise ConnectionError("the items cannot be read to the end") from error
     await response.write_eof()
     return response
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ...jobs.clock import iso, now_ms
+from ...jobs.clock import iso
 from ...outbound.deliveries import Delivery
 from ...outbound.posting import Request
 from . import run_model
 from .formats import to_json
 from .models import USER_ID
-from .statuses import run_status
+from .statuses import final_status
 from .webhooks import RETRY_DELAYS_MS, TIMEOUT_MS, AdHocWebhook, event_type
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def _event_type(job: Job, event: str) -> str | None:
     if event == "created":
         resurrected = "resurrections" in (job.notes or {})
         return "ACTOR.RUN.RESURRECTED" if resurrected else "ACTOR.RUN.CREATED"
-    return event_type(run_status(job, now_ms())) if job.terminal else None
+    status = final_status(job)
+    return None if status is None else event_type(status)
 
 
 def _variables(job: Job, name: str, at: int, surroundings: run_model.Surroundings) -> dict[str, Any]:

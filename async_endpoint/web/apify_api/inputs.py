@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from ...errors import BadRequest
 from ..requests import parse_json
 from .errors import ApiError
-from .items import parse_bool, parse_number
+from .items import parse_bool, parse_number, parse_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,9 +42,7 @@ def read_input(body: bytes, content_type: str) -> dict[str, Any]:
 
 
 def merge_task(base: Mapping[str, Any], given: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
-    """The input's fields over those of the preset, and the run's own parameters over both.
-
-    `timeout` (seconds, 0 for none of its own) and `restartOnError` become options of the task.
+    """The input's fields over those of the preset, and the run's own parameters over both (`job_options`).
 
     Raises:
         ApiError: 400 when the input names another task type, or a parameter is not valid.
@@ -54,14 +53,19 @@ def merge_task(base: Mapping[str, Any], given: Mapping[str, Any], query: Mapping
     options = task.get("options") or {}
     if not isinstance(options, dict):
         return task
-    options = {**options, **_options(options, query)}
+    options = {**options, **job_options(options, query)}
     return {**task, "options": options} if options else task
 
 
-def _options(options: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
+def job_options(options: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
+    """What the parameters `timeout` (seconds, 0 for none of its own) and `restartOnError` make of a task's options.
+
+    Raises:
+        ApiError: 400 for one that is not valid.
+    """
     asked: dict[str, Any] = {}
-    if timeout := parse_number(query, "timeout"):
-        asked["timeoutMs"] = timeout * 1000
+    if timeout := parse_seconds(query, "timeout"):
+        asked["timeoutMs"] = math.ceil(timeout * 1000)
     if parse_bool(query, "restartOnError") and "retry" not in options:
         asked["retry"] = {"maxAttempts": RESTARTS + 1}
     return asked

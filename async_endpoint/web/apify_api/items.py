@@ -20,6 +20,9 @@ MAX_ITEMS_PER_REQUEST = 250_000
 UNLIMITED = 999_999_999_999
 """What the platform reports as the limit of a request that set none."""
 
+LARGEST_NUMBER = 2**53
+"""Beyond it not every whole number is a JSON number of its own."""
+
 Record = dict[str, Any]
 
 
@@ -39,20 +42,26 @@ def parse_bool(query: Mapping[str, str], name: str, default: bool | None = None)
     raise ApiError(400, "invalid-parameter", f'Parameter "{name}" must be a boolean.')
 
 
-def parse_number(query: Mapping[str, str], name: str, default: int = 0) -> int:
-    """A non-negative whole query parameter; clients also send it as a float, `60.0`.
+def parse_number(query: Mapping[str, str], name: str) -> int:
+    """A non-negative whole query parameter, 0 when absent; clients also send it as a float, `60.0`.
 
     Raises:
         ApiError: 400 `invalid-parameter` for anything else.
     """
-    text = query.get(name, "")
-    if text == "":
-        return default
+    return int(parse_seconds(query, name))
+
+
+def parse_seconds(query: Mapping[str, str], name: str) -> float:
+    """A non-negative query parameter, 0 when absent; it may have a fraction.
+
+    Raises:
+        ApiError: 400 `invalid-parameter` for anything else.
+    """
     try:
-        number = int(float(text))
-    except (ValueError, OverflowError):
-        number = -1
-    if number < 0:
+        number = float(query.get(name) or 0)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= LARGEST_NUMBER:
         raise ApiError(400, "invalid-parameter", f'Parameter "{name}" must be a non-negative number.')
     return number
 

@@ -18,6 +18,7 @@ USER_ID = "local"
 USERNAME = "local"
 BUILD_ID = "local"
 BUILD_TAG = "latest"
+DEFAULT_ORIGIN = "API"
 
 
 class ApiModel(BaseModel):
@@ -39,7 +40,7 @@ class ApiModel(BaseModel):
 class RunMeta(ApiModel):
     """Published schema RunMeta."""
 
-    origin: str = "API"
+    origin: str
 
 
 class RunStats(ApiModel):
@@ -77,7 +78,7 @@ class RunListItem(ApiModel):
     started_at: str
     finished_at: str | None
     build_id: str = BUILD_ID
-    meta: RunMeta = RunMeta()
+    meta: RunMeta
     usage_total_usd: float = 0
     default_key_value_store_id: str
     default_dataset_id: str

@@ -44,7 +44,7 @@ class Router:
             return handler, names
         if method in path.methods:
             raise ApiError(501, "not-implemented", "This part of the Apify API is not served here.")
-        methods = ", ".join(sorted(path.methods | {"OPTIONS"}))
+        methods = ", ".join(sorted(path.methods))
         raise ApiError(
             405, "method-not-allowed", f"This path takes the methods {methods}.", {"Allow": methods}
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import JobNotFound
 from .errors import ApiError, not_found
+from .models import DEFAULT_ORIGIN
 from .statuses import RUN_STATUSES
 
 if TYPE_CHECKING:
@@ -39,13 +40,18 @@ _NEWEST_OF_ITS_RUN = (
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs are meant: of an Actor (task type), of a task (preset), or all; with one of the statuses."""
+    """Which runs are meant: of an Actor (task type), of a task (preset), or all; with one of the statuses.
+
+    Attributes:
+        origin: How the run was started: `API`, or `WEBHOOK` by a webhook in.
+    """
 
     actor: str | None = None
     task: str | None = None
     statuses: tuple[str, ...] = ()
     started_after: int | None = None
     started_before: int | None = None
+    origin: str | None = None
 
     def where(self) -> tuple[str, tuple[Any, ...]]:
         """The SQL condition and its parameters."""
@@ -54,6 +60,7 @@ class RunFilter:
             "preset = ?": self.task,
             "created >= ?": self.started_after,
             "created <= ?": self.started_before,
+            f"coalesce(json_extract(head, '$.notes.origin'), '{DEFAULT_ORIGIN}') = ?": self.origin,
         }
         chosen = {condition: value for condition, value in bounds.items() if value is not None}
         statuses = " OR ".join(f"({_CONDITIONS[status]})" for status in self.statuses)

@@ -8,7 +8,7 @@ from pydantic_core import from_json
 
 from ...jobs.clock import iso, now_ms
 from ...jobs.model import JobStatus
-from .models import BUILD_TAG, Run, RunListItem, RunMeta, RunOptions, RunStats
+from .models import BUILD_TAG, DEFAULT_ORIGIN, Run, RunListItem, RunMeta, RunOptions, RunStats
 from .statuses import run_status
 
 if TYPE_CHECKING:
@@ -20,11 +20,6 @@ def run_id(job: Job) -> str:
     return str((job.notes or {}).get("run", job.id))
 
 
-def list_item(job: Job) -> RunListItem:
-    """The run as lists show it."""
-    return RunListItem(**_common(job))
-
-
 class Surroundings(NamedTuple):
     """What a run shows beside its job: where the service is reached, and the timeout of jobs without their own."""
 
@@ -32,12 +27,17 @@ class Surroundings(NamedTuple):
     timeout_ms: int | None
 
 
+def list_item(job: Job, surroundings: Surroundings) -> RunListItem:
+    """The run as lists show it."""
+    return RunListItem(**_common(job, surroundings))
+
+
 def run(job: Job, surroundings: Surroundings) -> Run:
     """The run as a whole."""
     ended, url = job.terminal, surroundings.container_url
     where = {} if url is None else {"container_url": url}
     return Run(
-        **_common(job),
+        **_common(job, surroundings),
         **where,
         status_message=_status_message(job),
         is_status_message_terminal=ended,
@@ -47,17 +47,17 @@ def run(job: Job, surroundings: Surroundings) -> Run:
     )
 
 
-def _common(job: Job) -> dict[str, Any]:
+def _common(job: Job, surroundings: Surroundings) -> dict[str, Any]:
     notes = job.notes or {}
     identity = run_id(job)
     return {
         "id": identity,
         "act_id": job.type,
         "actor_task_id": notes.get("preset"),
-        "status": run_status(job, now_ms()),
+        "status": run_status(job, now_ms(), surroundings.timeout_ms),
         "started_at": iso(job.created_at),
         "finished_at": None if job.finished_at is None else iso(job.finished_at),
-        "meta": RunMeta(origin=notes.get("origin", "API")),
+        "meta": RunMeta(origin=notes.get("origin", DEFAULT_ORIGIN)),
         "default_key_value_store_id": identity,
         "default_dataset_id": identity,
     }

@@ -7,17 +7,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...jobs.idempotency import Idempotency
-from ...jobs.registry import Task
 from ..backend import BACKEND
 from ..requests import time_of
 from . import run_model
 from .answers import data_response
 from .errors import ApiError
 from .inputs import run_options
-from .items import parse_bool, parse_number
+from .items import parse_bool, parse_number, parse_seconds
 from .models import Page
 from .run_index import RunFilter, count_runs, find_run, last_run, list_runs, parse_statuses
-from .starting import Runnable, find_actor, find_task, start_run
+from .starting import Runnable, find_actor, find_task, start_run, task_again
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -49,7 +48,7 @@ async def start_task(request: web.Request, task_id: str) -> web.Response:
 
 async def _start(request: web.Request, runnable: Runnable) -> web.Response:
     backend = request.app[BACKEND]
-    seconds = parse_number(request.query, "waitForFinish")
+    seconds = parse_seconds(request.query, "waitForFinish")
     job = await start_run(request, runnable)
     job = await backend.registry.wait(job.id, min(seconds, MAX_START_WAIT_SECONDS))
     location = backend.url(f"/v2/actor-runs/{run_model.run_id(job)}")
@@ -82,7 +81,8 @@ async def _list(request: web.Request, runs: RunFilter) -> web.Response:
         started_after=time_of(request, "startedAfter"),
         started_before=time_of(request, "startedBefore"),
     )
-    items = [run_model.list_item(job) for job in await list_runs(backend, runs, offset, limit, desc=desc)]
+    jobs = await list_runs(backend, runs, offset, limit, desc=desc)
+    items = [run_model.list_item(job, _surroundings(backend)) for job in jobs]
     total = await count_runs(backend, runs)
     page = Page(total=total, offset=offset, limit=limit, desc=desc, count=len(items), items=items)
     return data_response(page.body())
@@ -116,12 +116,14 @@ def of_actor_run(handler: RunHandler) -> Callable[..., Awaitable[web.StreamRespo
 def of_last_run(
     find: Callable[[Backend, str], Runnable], handler: RunHandler
 ) -> Callable[..., Awaitable[web.StreamResponse]]:
-    """Serve `…/runs/last/…`; `status` says which runs count."""
+    """Serve `…/runs/last/…`; `status` and `origin` say which runs count."""
 
     async def serve(request: web.Request, runnable_id: str, *names: str) -> web.StreamResponse:
-        backend = request.app[BACKEND]
+        backend, query = request.app[BACKEND], request.query
         runs = replace(
-            find(backend, runnable_id).runs, statuses=parse_statuses(request.query.get("status", ""))
+            find(backend, runnable_id).runs,
+            statuses=parse_statuses(query.get("status", "")),
+            origin=query.get("origin") or None,
         )
         return await handler(request, await last_run(backend, runs), *names)
 
@@ -131,7 +133,7 @@ def of_last_run(
 async def show(request: web.Request, job: Job) -> web.Response:
     """The run; with `waitForFinish` (seconds) not before it has ended or the time is over."""
     backend = request.app[BACKEND]
-    seconds = parse_number(request.query, "waitForFinish")
+    seconds = parse_seconds(request.query, "waitForFinish")
     job = await backend.registry.wait(job.id, min(seconds, MAX_READ_WAIT_SECONDS))
     return _run_response(backend, job)
 
@@ -152,16 +154,13 @@ async def resurrect(request: web.Request, job: Job) -> web.Response:
     backend = request.app[BACKEND]
     if not job.terminal:
         raise ApiError(400, "operation-not-allowed", "Only a finished run can be resurrected.")
-    options = job.options
-    if timeout := parse_number(request.query, "timeout"):
-        options = options.model_copy(update={"timeout_ms": timeout * 1000})
     notes = dict(job.notes or {})
     notes |= {
         "run": run_model.run_id(job),
         "resurrections": notes.get("resurrections", 0) + 1,
         "runOptions": notes.get("runOptions", {}) | run_options(request.query),
     }
-    task = Task(job.type, job.task, job.shown_task, options, notes)
+    task = task_again(backend, job, request.query)._replace(notes=notes)
     # Keyed by the job, so that a request sent twice resurrects it once.
     accepted = await backend.registry.submit([task], Idempotency("resurrect", job.id), replay_of=job.id)
     return _run_response(backend, accepted.jobs[0])
@@ -170,5 +169,8 @@ async def resurrect(request: web.Request, job: Job) -> web.Response:
 def _run_response(
     backend: Backend, job: Job, status: int = 200, headers: dict[str, str] | None = None
 ) -> web.Response:
-    surroundings = run_model.Surroundings(backend.environment.container_url, backend.settings.job_timeout_ms)
-    return data_response(run_model.run(job, surroundings).body(), status, headers)
+    return data_response(run_model.run(job, _surroundings(backend)).body(), status, headers)
+
+
+def _surroundings(backend: Backend) -> run_model.Surroundings:
+    return run_model.Surroundings(backend.environment.container_url, backend.settings.job_timeout_ms)

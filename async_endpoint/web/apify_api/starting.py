@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import InvalidTask
+from ...jobs.model import parse_task
+from ...jobs.registry import Task
 from ..backend import BACKEND
-from ..references import resolve
+from ..references import references, resolve
 from ..requests import read_body
 from .errors import ApiError, not_found
 from .inputs import merge_task, read_input, run_options
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from ...jobs.model import Job
-    from ...jobs.registry import Task
     from ..backend import Backend
 
 
@@ -89,10 +90,30 @@ async def _read_input(request: web.Request) -> dict[str, Any]:
     return read_input(await read_body(request), request.headers.get("Content-Type", ""))
 
 
+def task_again(backend: Backend, job: Job, query: Mapping[str, str]) -> Task:
+    """The task of a job, with what the query asks for another run of it.
+
+    Raises:
+        ApiError, ServiceError: A parameter is not valid, or the task not any more.
+    """
+    before = parse_task(job)
+    task = merge_task({"type": job.type, **before}, {}, query)
+    if task.get("options") == before.get("options"):
+        return Task(job.type, job.task, job.shown_task, job.options)
+    return _parse(backend, task)
+
+
 def _task(backend: Backend, runnable: Runnable, given: Mapping[str, Any], query: Mapping[str, str]) -> Task:
+    """The preset with its references resolved, and over it those fields of the input that no reference takes."""
     parts = {"body": given, "headers": {}, "query": {}, "contentType": "application/json"}
+    taken = [names[1:2] for names in references(runnable.base) if names[0] == "body"]
+    rest = {} if [] in taken else {name: value for name, value in given.items() if [name] not in taken}
+    return _parse(backend, merge_task(resolve(dict(runnable.base), parts), rest, query))
+
+
+def _parse(backend: Backend, task: Mapping[str, Any]) -> Task:
     try:
-        return backend.catalog.parse(merge_task(resolve(dict(runnable.base), parts), given, query))
+        return backend.catalog.parse(task)
     except InvalidTask as error:
         raise ApiError(400, "invalid-input", str(error)) from None
 

@@ -19,12 +19,29 @@ RUN_STATUSES: frozenset[str] = frozenset(
 TERMINAL_RUN_STATUSES = frozenset({"SUCCEEDED", "FAILED", "TIMED-OUT", "ABORTED"})
 
 
-def run_status(job: Job, now: int) -> RunStatus:
+def run_status(job: Job, now: int, timeout_ms: int | None) -> RunStatus:
     """The run's status at the time `now` (milliseconds since the epoch).
 
     A run that waits for another attempt stays RUNNING: a run never goes back to READY. TIMING-OUT is the
     short time in which the handler of the last attempt cleans up after its timeout.
+
+    Args:
+        job: The run's newest job.
+        now: The time.
+        timeout_ms: The timeout of an attempt of a job that has none of its own.
     """
+    final = final_status(job)
+    if final is not None:
+        return final
+    if job.cancel_requested:
+        return "ABORTING"
+    if _past_last_timeout(job, now, job.options.timeout_ms or timeout_ms):
+        return "TIMING-OUT"
+    return "READY" if job.status is JobStatus.PENDING and job.attempt == 1 else "RUNNING"
+
+
+def final_status(job: Job) -> RunStatus | None:
+    """The status of a run that has ended; None before."""
     match job.status:
         case JobStatus.COMPLETED:
             return "SUCCEEDED"
@@ -32,19 +49,14 @@ def run_status(job: Job, now: int) -> RunStatus:
             return "ABORTED"
         case JobStatus.FAILED:
             return "TIMED-OUT" if job.error_code == "timeout" else "FAILED"
-    if job.cancel_requested:
-        return "ABORTING"
-    if _past_last_timeout(job, now):
-        return "TIMING-OUT"
-    return "READY" if job.status is JobStatus.PENDING and job.attempt == 1 else "RUNNING"
+    return None
 
 
-def _past_last_timeout(job: Job, now: int) -> bool:
-    timeout = job.options.timeout_ms
+def _past_last_timeout(job: Job, now: int, timeout_ms: int | None) -> bool:
     return (
         job.status is JobStatus.RUNNING
-        and timeout is not None
+        and timeout_ms is not None
         and job.started_at is not None
-        and now >= job.started_at + timeout
-        and job.attempt >= job.options.retry.max_attempts
+        and now >= job.started_at + timeout_ms
+        and job.tries >= job.options.retry.max_attempts
     )

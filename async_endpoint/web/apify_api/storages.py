@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def _find_dataset(request: web.Request, dataset_id: str) -> datasets.Source:
     own = request.app[BACKEND].storages
     if dataset_id in (own.dataset_id, "default"):
-        return datasets.Source(own.dataset_id, own.items)
+        return datasets.Source(own.dataset_id, own.items, own.views)
     try:
         return datasets.of_job(request.app[BACKEND], find_run(request.app[BACKEND], dataset_id))
     except ApiError:

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ...jobs.clock import now_ms
 from ..backend import BACKEND
 from . import datasets, run_model, stores
 from .errors import ApiError
 from .starting import Runnable, start_run
-from .statuses import run_status
+from .statuses import final_status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,7 +39,7 @@ def run_sync_items(find: Callable[[Backend, str], Runnable]) -> Callable[..., Aw
 
     async def serve(request: web.Request, runnable_id: str) -> web.StreamResponse:
         backend = request.app[BACKEND]
-        datasets.parse_export(request, "")  # refuses what is not valid before anything is started
+        datasets.parse_export(request)  # refuses what is not valid before anything is started
         job = await _run(request, find(backend, runnable_id))
         return await datasets.send_items(request, datasets.of_job(backend, job), 201)
 
@@ -56,9 +55,9 @@ async def _run(request: web.Request, runnable: Runnable) -> Job:
     backend = request.app[BACKEND]
     job = await start_run(request, runnable)
     job = await backend.registry.wait(job.id, WAIT_SECONDS)
-    status = run_status(job, now_ms())
+    status = final_status(job)
     identity = run_model.run_id(job)
-    if not job.terminal:
+    if status is None:
         reason = (
             "The service is stopping before the Actor run has ended"
             if backend.registry.draining

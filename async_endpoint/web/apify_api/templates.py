@@ -58,7 +58,7 @@ def _interpolate(token: str, variables: Mapping[str, Any], *, is_name: bool) -> 
     whole = _VARIABLE.fullmatch(text)
     if whole and not is_name:
         return _as_json(_look_up(whole[1], variables))
-    return _as_json(_VARIABLE.sub(lambda match: _as_text(_look_up(match[1], variables)), text))
+    return _as_json(_VARIABLE.sub(lambda match: as_text(_look_up(match[1], variables)), text))
 
 
 def _look_up(path: str, variables: Mapping[str, Any]) -> Any:
@@ -75,5 +75,6 @@ def _as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A value within a text: a string as it is, any other as JSON."""
     return value if isinstance(value, str) else _as_json(value)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
 from ...outbound.guard import BlockedError, check_url, parse_url
@@ -35,6 +36,8 @@ EVENT_TYPES = frozenset(
 
 FIXED_HEADERS = frozenset({"host", "content-type", "content-length"})
 FIXED_HEADER_PREFIX = "x-apify-"
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
 def event_type(status: str) -> str:
@@ -74,23 +77,29 @@ class AdHocWebhook(BaseModel):
         )
 
     def headers(self, variables: Mapping[str, Any]) -> dict[str, str]:
-        """The caller's own headers, without those that are always rewritten.
+        """The caller's own headers, without those that are always rewritten and those that come out as null.
 
         Raises:
-            TemplateError: The template does not render to an object of strings.
+            TemplateError: The template does not render to an object.
         """
         rendered = templates.render(
             self.headers_template or "{}",
             variables,
             interpolate_strings=bool(self.should_interpolate_strings),
         )
-        if not isinstance(rendered, dict) or not all(isinstance(value, str) for value in rendered.values()):
-            raise templates.TemplateError("the headers template must render to an object of strings")
+        if not isinstance(rendered, dict):
+            raise templates.TemplateError("the headers template must render to an object")
         return {
-            name: value
+            name: _header(value)
             for name, value in rendered.items()
-            if name.lower() not in FIXED_HEADERS and not name.lower().startswith(FIXED_HEADER_PREFIX)
+            if value is not None and name.lower() not in FIXED_HEADERS
+            if not name.lower().startswith(FIXED_HEADER_PREFIX)
         }
+
+
+def _header(value: Any) -> str:
+    """A rendered value as a header's: the message of a run may have line breaks, which no header can have."""
+    return _CONTROL.sub(" ", templates.as_text(value))
 
 
 _WEBHOOKS = TypeAdapter(tuple[AdHocWebhook, ...])
@@ -111,14 +120,27 @@ def parse_webhooks(encoded: str) -> tuple[AdHocWebhook, ...]:
         for webhook in webhooks:
             _check(webhook)
     except BlockedError as error:
-        raise ApiError(
-            400, "invalid-parameter", f"A webhook's requestUrl is refused: {error.reason}"
-        ) from None
+        raise _refused(f"a requestUrl is refused: {error.reason}") from None
+    except ValidationError as error:
+        raise _refused(_faults(error)) from None
     except ValueError as error:
-        raise ApiError(400, "invalid-parameter", f'Parameter "webhooks" is not valid: {error}') from error
+        raise _refused(str(error)) from None
     if len(webhooks) > MAX_WEBHOOKS:
         raise ApiError(400, "too-many-webhooks", f"A run can have {MAX_WEBHOOKS} webhooks at most.")
     return webhooks
+
+
+def _refused(reason: str) -> ApiError:
+    return ApiError(400, "invalid-parameter", f'Parameter "webhooks" is not valid: {reason}')
+
+
+def _faults(error: ValidationError) -> str:
+    """Where the list is wrong and why, without the values: they may be secret."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(
+        f"{'.'.join(map(str, fault['loc'])) or 'value'}: {fault['msg'].removeprefix('Value error, ')}"
+        for fault in faults[:10]
+    )
 
 
 def _check(webhook: AdHocWebhook) -> None:

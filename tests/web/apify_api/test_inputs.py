@@ -41,6 +41,7 @@ def test_bad_input(body: bytes, content_type: str, status: int, error_type: str)
         ({"ms": 2, "type": "sleep"}, {}, {"type": "sleep", "ms": 2, "options": {"priority": 3}}),
         ({}, {"timeout": "7"}, {"type": "sleep", "ms": 1, "options": {"priority": 3, "timeoutMs": 7000}}),
         ({"options": {}}, {"timeout": "0"}, {"type": "sleep", "ms": 1, "options": {}}),
+        ({"options": {}}, {"timeout": "0.25"}, {"type": "sleep", "ms": 1, "options": {"timeoutMs": 250}}),
         (
             {"options": None},
             {"restartOnError": "1"},

@@ -95,13 +95,69 @@ def test_a_url_safe_or_unpadded_value_is_read_too() -> None:
         encode([{"eventTypes": ["ACTOR.RUN.NOPE"], "requestUrl": "http://x"}]),
         encode([{"eventTypes": ["TEST"]}]),
         encode([{"eventTypes": ["TEST"], "requestUrl": "http://x", "payloadTemplate": "{{nope}}"}]),
-        encode([{"eventTypes": ["TEST"], "requestUrl": "http://x", "headersTemplate": '{"a": 1}'}]),
+        encode([{"eventTypes": ["TEST"], "requestUrl": "http://x", "headersTemplate": '["a"]'}]),
+        encode([{"eventTypes": ["TEST"], "requestUrl": "http://x", "headersTemplate": '{"a b": "c"}'}]),
     ],
 )
 def test_bad_webhooks_are_refused(value: str) -> None:
     with pytest.raises(ApiError) as caught:
         parse_webhooks(value)
     assert (caught.value.status, caught.value.type) == (400, "invalid-parameter")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "/hook",
+        "",
+        "ftp://x/",
+        "http://",
+        "https://user:pass@x/",
+        "javascript:alert(1)",
+        "http://a b/",
+    ],
+)
+def test_a_url_to_which_nothing_can_be_sent_is_refused(url: str) -> None:
+    with pytest.raises(ApiError, match="webhooks") as caught:
+        parse_webhooks(encode([{"eventTypes": ["TEST"], "requestUrl": url}]))
+    assert (caught.value.status, caught.value.type) == (400, "invalid-parameter")
+
+
+def test_a_refusal_says_where_and_why_without_the_values() -> None:
+    webhook = {"eventTypes": ["TEST"], "requestUrl": "http://x/?key=s3cr3t"}
+    with pytest.raises(ApiError) as caught:
+        parse_webhooks(encode([webhook, webhook | {"eventTypes": "s3cr3t", "doNotRetry": []}]))
+    assert str(caught.value) == (
+        'Parameter "webhooks" is not valid: 1.eventTypes: Input should be a valid array; '
+        "1.doNotRetry: Input should be a valid boolean"
+    )
+
+
+def test_headers_can_hold_any_part_of_the_run() -> None:
+    template = (
+        '{"X-Run": {{resource.id}}, "X-Unix": {{globals.dateUnix}}, "X-Data": {{eventData}}, '
+        '"X-None": {{resource.nope}}, "X-Text": "{{resource.text}}"}'
+    )
+    [webhook] = parse_webhooks(
+        encode(
+            [
+                {
+                    "eventTypes": ["TEST"],
+                    "requestUrl": "http://x",
+                    "headersTemplate": template,
+                    "shouldInterpolateStrings": True,
+                }
+            ]
+        )
+    )
+    variables = VARIABLES | {"resource": {"id": "r1", "text": "two\nlines"}}
+    assert webhook.headers(variables) == {
+        "X-Run": "r1",
+        "X-Unix": "1767323045",
+        "X-Data": '{"actorId": "echo", "actorRunId": "r1"}',
+        "X-Text": "two lines",
+    }
 
 
 def test_eleven_retries_double_from_one_minute() -> None:
