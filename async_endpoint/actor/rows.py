@@ -114,13 +114,19 @@ class RowWriter:
                     self._behind = True
                     return rows
                 self.cursor = max(self.cursor, last)  # the jobs of these rows have left the store
-            if self._queue:
-                return _rows([self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))])
+            while self._queue:
+                if rows := self._take():
+                    return rows
             if not self.pending:
                 self._idle.set()
             self._wake.clear()
             await self._wake.wait()
             await asyncio.sleep(_GATHER_SECONDS)
+
+    def _take(self) -> list[Row]:
+        """The next rows of the queue, without those that were read from the store and written meanwhile."""
+        jobs = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
+        return [row for row in _rows(jobs) if row.number > self.cursor]
 
     async def _load(self) -> list[Row]:
         return _rows(await self._store.ended_after(self.cursor, _BATCH))
