@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ITEMS_PER_PAGE = 1000
+BYTES_PER_PAGE = 4 * 1024 * 1024
+"""A page ends when it has so many bytes: one row can have megabytes."""
+
+READ_SECONDS = 60.0
+"""How long one call may take on the platform, with all its tries."""
+
 _METADATA = ".__metadata__.json"
 
 
@@ -86,10 +92,9 @@ class LocalItems:
         """Some of the items, a page at a time."""
         count = await self.count()
         end = min(count, offset + limit)
-        for first in range(offset, end, ITEMS_PER_PAGE):
-            last = min(first + ITEMS_PER_PAGE, end)
-            numbers = range(count - first, count - last, -1) if desc else range(first + 1, last + 1)
-            yield await asyncio.to_thread(self._read, numbers)
+        numbers = iter(range(count - offset, count - end, -1) if desc else range(offset + 1, end + 1))
+        while page := await asyncio.to_thread(self._read, numbers):
+            yield page
 
     def _count(self) -> int:
         """The newest file may be on its way to the disk just now; it does not count until it is whole."""
@@ -99,8 +104,17 @@ class LocalItems:
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:09}.json"
 
-    def _read(self, numbers: range) -> list[Any]:
-        return [json.loads(self._path(number).read_bytes()) for number in numbers]
+    def _read(self, numbers: Iterator[int]) -> list[Any]:
+        """The next items, until they make a page."""
+        items: list[Any] = []
+        size = 0
+        for number in numbers:
+            text = self._path(number).read_bytes()
+            items.append(json.loads(text))
+            size += len(text)
+            if len(items) == ITEMS_PER_PAGE or size >= BYTES_PER_PAGE:
+                break
+        return items
 
 
 class LocalRecords:
@@ -136,15 +150,16 @@ class LocalRecords:
         return sizes
 
 
-@contextmanager
-def _reading() -> Iterator[None]:
+@asynccontextmanager
+async def _reading() -> AsyncIterator[None]:
     """Whatever keeps the platform from answering: another try may have an answer.
 
     Raises:
         Unavailable: The reading failed.
     """
     try:
-        yield
+        async with asyncio.timeout(READ_SECONDS):
+            yield
     except Exception as error:
         logger.warning("a default storage cannot be read on the platform: %s", type(error).__name__)
         raise Unavailable("The storage cannot be read on the platform at the moment; try again.") from error
@@ -158,7 +173,7 @@ class PlatformItems:
 
     async def count(self) -> int:
         """How many items there are."""
-        with _reading():
+        async with _reading():
             return (await self._client.list_items(limit=1)).total
 
     async def count_clean(self) -> int:
@@ -169,7 +184,7 @@ class PlatformItems:
         """Some of the items, a page at a time."""
         for first in range(offset, offset + limit, ITEMS_PER_PAGE):
             size = min(ITEMS_PER_PAGE, offset + limit - first)
-            with _reading():
+            async with _reading():
                 page = await self._client.list_items(offset=first, limit=size, desc=desc)
             if not page.items:
                 return
@@ -184,11 +199,11 @@ class PlatformRecords:
 
     async def get(self, key: str) -> Record | None:
         """The record under a key."""
-        with _reading():
+        async with _reading():
             record = await self._client.get_record_as_bytes(key)
         return None if record is None else Record(key, record["content_type"], record["value"])
 
     async def sizes(self) -> dict[str, int]:
         """Every key with the size of its record in bytes."""
-        with _reading():
+        async with _reading():
             return {item.key: item.size async for item in self._client.iterate_keys()}

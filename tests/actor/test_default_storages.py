@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from apify_client import ApifyClientAsync
 
-from async_endpoint.actor.default_storages import local_storages, platform_storages
+from async_endpoint.actor.default_storages import BYTES_PER_PAGE, local_storages, platform_storages
 from async_endpoint.errors import Unavailable
 from tests.platform.api import DATASET_ID, STORE_ID
 from tests.platform.standin import TOKEN, StandIn
@@ -73,13 +73,29 @@ async def test_records_are_read_but_not_the_input_nor_the_replica(tmp_path: Path
         assert await records.get(private) is None
 
 
-@pytest.mark.parametrize("fault", [Fault("status", status=500), Fault("status", status=429), Fault("cut")])
-async def test_a_platform_that_does_not_answer_is_no_fault_of_the_service(fault: Fault) -> None:
+async def test_a_page_ends_when_its_rows_are_large(tmp_path: Path) -> None:
+    folder = tmp_path / "datasets" / "default"
+    for number in range(1, 6):
+        write(
+            folder, f"{number:09}.json", json.dumps({"number": number, "text": "x" * (BYTES_PER_PAGE // 2)})
+        )
+    items = local_storages(tmp_path, "INPUT").items
+    sizes = [len(page) async for page in items.pages(0, 250_000, desc=True)]
+    assert sizes == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault("status", status=500), Fault("status", status=429), Fault("cut"), Fault("hang")]
+)
+async def test_a_platform_that_does_not_answer_is_no_fault_of_the_service(
+    fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with StandIn() as platform:
         client = ApifyClientAsync(TOKEN, api_url=platform.url, max_retries=0)
         storages = platform_storages(client, DATASET_ID, STORE_ID, "INPUT")
         assert await storages.items.count() == 0
         platform.faults.append(fault)
+        monkeypatch.setattr("async_endpoint.actor.default_storages.READ_SECONDS", 0.5)
         for reading in (
             storages.items.count(),
             storages.items.count_clean(),

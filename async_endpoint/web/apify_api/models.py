@@ -85,6 +85,19 @@ class RunListItem(ApiModel):
     default_request_queue_id: str = ""
 
 
+class DefaultStorage(ApiModel):
+    """The storages of one kind in the published schema StorageIds."""
+
+    default: str
+
+
+class StorageIds(ApiModel):
+    """Published schema StorageIds."""
+
+    datasets: DefaultStorage
+    key_value_stores: DefaultStorage
+
+
 class Run(RunListItem):
     """Published schema Run."""
 
@@ -92,6 +105,7 @@ class Run(RunListItem):
     is_status_message_terminal: bool
     stats: RunStats
     options: RunOptions
+    storage_ids: StorageIds
     exit_code: int | None
     general_access: str = "RESTRICTED"
     container_url: str | None = None

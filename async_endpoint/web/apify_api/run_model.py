@@ -8,7 +8,17 @@ from pydantic_core import from_json
 
 from ...jobs.clock import iso, now_ms
 from ...jobs.model import JobStatus
-from .models import BUILD_TAG, DEFAULT_ORIGIN, Run, RunListItem, RunMeta, RunOptions, RunStats
+from .models import (
+    BUILD_TAG,
+    DEFAULT_ORIGIN,
+    DefaultStorage,
+    Run,
+    RunListItem,
+    RunMeta,
+    RunOptions,
+    RunStats,
+    StorageIds,
+)
 from .statuses import run_status
 
 if TYPE_CHECKING:
@@ -35,6 +45,7 @@ def list_item(job: Job, surroundings: Surroundings) -> RunListItem:
 def run(job: Job, surroundings: Surroundings) -> Run:
     """The run as a whole."""
     ended, url = job.terminal, surroundings.container_url
+    storage = DefaultStorage(default=run_id(job))
     where = {} if url is None else {"container_url": url}
     return Run(
         **_common(job, surroundings),
@@ -42,6 +53,7 @@ def run(job: Job, surroundings: Surroundings) -> Run:
         status_message=_status_message(job),
         is_status_message_terminal=ended,
         stats=_stats(job),
+        storage_ids=StorageIds(datasets=storage, key_value_stores=storage),
         options=_options(job, job.options.timeout_ms or surroundings.timeout_ms or 0),
         exit_code=(0 if job.status is JobStatus.COMPLETED else 1) if ended else None,
     )
