@@ -165,6 +165,24 @@ def test_items_in_every_format(client: ApifyClient, crawled: Run) -> None:
     assert download("html").decode().count("<tr>") == 6
 
 
+def test_items_through_a_view(client: ApifyClient, crawled: Run) -> None:
+    rows = client.dataset("default")
+    while not (items := rows.list_items(view="overview", fields=["jobId"], limit=1).items):
+        time.sleep(0.05)  # the first row is on its way
+    assert list(items[0]) == ["jobId"]
+    with pytest.raises(InvalidRequestError) as refused:
+        client.dataset(crawled.default_dataset_id).list_items(view="overview")
+    assert refused.value.type == "requested-dataset-view-does-not-exist"
+
+
+def test_items_while_and_after_a_run_makes_them(client: ApifyClient, crawled: Run) -> None:
+    items = list(client.run(crawled.id).iterate_dataset_items())
+    assert [item["number"] for item in items] == [0, 1, 2, 3, 4]
+    assert crawled.storage_ids is not None
+    assert crawled.storage_ids.datasets is not None
+    assert crawled.storage_ids.datasets.default == crawled.default_dataset_id
+
+
 def test_items_are_streamed(client: ApifyClient, crawled: Run) -> None:
     with client.dataset(crawled.default_dataset_id).stream_items(item_format="jsonl") as response:
         assert len(b"".join(response.iter_bytes()).splitlines()) == 5
@@ -197,6 +215,10 @@ def test_records_and_keys(client: ApifyClient, crawled: Run) -> None:
     assert png is not None
     assert (png["value"], png["content_type"]) == (b"\x89PNG\r\n", "image/png")
     assert first.items[1].size == len(json.dumps({"crawled": 5}).replace(" ", ""))
+    with store.stream_record("page.html") as record:
+        assert record is not None
+        assert record["value"].read() == b"<script>alert(1)</script>"
+    assert [item.key for item in store.list_keys(prefix="p").items] == ["page.html"]
     assert store.record_exists("shot.png")
     assert not store.record_exists("nothing")
     assert store.get_record("nothing") is None
@@ -227,6 +249,8 @@ def test_runs_are_listed_and_the_last_one_found(client: ApifyClient) -> None:
     assert last.key_value_store().get_record("OUTPUT") is not None
     assert last.log().get() is not None
     assert actor.last_run(status="FAILED").get() is None
+    assert actor.last_run(origin="API").get().id == runs[2].id  # type: ignore[union-attr]
+    assert actor.last_run(origin="WEBHOOK").get() is None
     assert runs[0].id in [item.id for item in client.runs().iterate(chunk_size=2)]
 
 

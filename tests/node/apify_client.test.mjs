@@ -91,6 +91,16 @@ test('items page by page and in every format', async () => {
     assert.equal((await dataset.downloadItems('xlsx')).subarray(0, 2).toString(), 'PK');
 });
 
+test('items through a view', async () => {
+    const options = { view: 'overview', fields: ['jobId'], limit: 1 };
+    let items = [];
+    while (items.length === 0) ({ items } = await client.dataset('default').listItems(options)); // it is on its way
+    assert.deepEqual(Object.keys(items[0]), ['jobId']);
+    await assert.rejects(client.dataset('default').listItems({ view: 'nope' }), {
+        type: 'requested-dataset-view-does-not-exist', statusCode: 400,
+    });
+});
+
 test('records and keys', async () => {
     const run = await client.task('crawl-five').call();
     const store = client.keyValueStore(run.defaultKeyValueStoreId);
@@ -122,6 +132,8 @@ test('runs are listed and the last one is found', async () => {
     assert.ok(await last.keyValueStore().getRecord('OUTPUT'));
     assert.match(await last.log().get(), /Run succeeded/);
     assert.equal(await actor.lastRun({ status: 'ABORTED' }).get(), undefined);
+    assert.equal((await actor.lastRun({ origin: 'API' }).get()).id, runs[1].id);
+    assert.equal(await actor.lastRun({ origin: 'WEBHOOK' }).get(), undefined);
 });
 
 test('abort and resurrect', async () => {
@@ -133,6 +145,15 @@ test('abort and resurrect', async () => {
     assert.ok(['READY', 'RUNNING'].includes(resurrected.status));
     assert.equal((await client.run(run.id).get()).stats.resurrectCount, 1);
     assert.equal((await client.run(run.id).abort()).status, 'ABORTED');
+});
+
+test('a run is resurrected with parameters of its own', async () => {
+    const run = await client.task('greet').call();
+    const again = await client.run(run.id).resurrect({ memory: 256, timeout: 90, build: 'beta', restartOnError: true });
+    const { memoryMbytes, timeoutSecs, build, restartOnError } = again.options;
+    assert.deepEqual({ memoryMbytes, timeoutSecs, build, restartOnError },
+        { memoryMbytes: 256, timeoutSecs: 90, build: 'beta', restartOnError: true });
+    assert.equal((await client.run(run.id).waitForFinish()).status, 'SUCCEEDED');
 });
 
 test('the log is read and streamed', async () => {
@@ -162,6 +183,15 @@ test('ad-hoc webhooks', async () => {
     } finally {
         server.close();
     }
+});
+
+test('a webhook to which nothing can be sent starts no run', async () => {
+    const { total } = await client.runs().list({ limit: 1 });
+    for (const requestUrl of ['nonsense', 'ftp://example.com/']) {
+        const webhooks = [{ eventTypes: ['ACTOR.RUN.SUCCEEDED'], requestUrl }];
+        await assert.rejects(client.task('greet').start({}, { webhooks }), { type: 'invalid-parameter', statusCode: 400 });
+    }
+    assert.equal((await client.runs().list({ limit: 1 })).total, total);
 });
 
 test('Actors, tasks and the user are read; what is not there is undefined', async () => {
