@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from typing import TYPE_CHECKING
 
@@ -39,6 +38,6 @@ def longest_gap_ms(retry: RetryOptions, attempts: int) -> int:
 
 def _asked_ms(asked: object) -> int:
     """A handler's wish: whatever it is, it must not keep the job from going on."""
-    if not isinstance(asked, int | float) or math.isnan(asked):
+    if not isinstance(asked, int | float) or asked != asked:  # only NaN differs from itself
         return 0
     return int(min(max(asked, 0), _LONGEST_ASKED_MS))
