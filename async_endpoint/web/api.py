@@ -20,9 +20,19 @@ def _json(description: str, schema: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": _reference(schema)}}}
 
 
-_TASK_BODY = {"required": True, "content": {"application/json": {"schema": _reference("Task")}}}
+# In words: a parameter would promise that each key goes with each body, which no schema can take back.
+_KEY = (
+    "A request with the header `Idempotency-Key` (1 to 255 visible ASCII characters) can be repeated: the same key "
+    "and the same content give the first answer's jobs again; other content under the same key gets a 422."
+)
+_TASK_BODY = {
+    "required": True,
+    "description": _KEY,
+    "content": {"application/json": {"schema": _reference("Task")}},
+}
 _BATCH_BODY = {
     "required": True,
+    "description": _KEY,
     "content": {
         "application/json": {
             "schema": {"type": "array", "items": _reference("Task"), "minItems": 1, "maxItems": 1000}
@@ -32,13 +42,17 @@ _BATCH_BODY = {
 }
 _HOOK_BODY = {
     "required": False,
+    "description": _KEY,
     "content": {"application/json": {"schema": {}}, "text/plain": {"schema": {"type": "string"}}},
 }
 _WAIT_BODY = {
     "required": False,
     "content": {
         "application/json": {
-            "schema": {"type": "object", "properties": {"timeoutMs": {"type": "number"}}},
+            "schema": {
+                "type": ["object", "null"],
+                "properties": {"timeoutMs": {"type": ["number", "null"]}},
+            },
         }
     },
 }
@@ -50,12 +64,6 @@ _HEARTBEAT = _parameter(
     "Begin a 200 at once and send white space at this interval until the snapshot is there.",
 )
 _PREFER = _parameter("Prefer", "header", {"type": "string"}, "`wait=N` waits up to N seconds (RFC 7240).")
-_KEY = _parameter(
-    "Idempotency-Key",
-    "header",
-    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]{1,255}$"},
-    "The same key and the same task give the first job again.",
-)
 _SNAPSHOT = _json("The job has ended.", "Snapshot")
 _UNFINISHED = _json("The job has not ended yet.", "Snapshot")
 _RECEIPT = _json("The job is accepted, and on disk.", "Receipt")
@@ -125,7 +133,7 @@ ROUTES: list[Route] = [
         name="submitTask",
         summary="Submit a task",
         body=_TASK_BODY,
-        parameters=(_PREFER, _KEY, _HEARTBEAT),
+        parameters=(_PREFER, _HEARTBEAT),
         answers={200: _SNAPSHOT, 202: _RECEIPT, **_ACCEPT_ERRORS},
     ),
     Route(
@@ -135,7 +143,6 @@ ROUTES: list[Route] = [
         name="submitBatch",
         summary="Submit up to 1000 tasks, all or none",
         body=_BATCH_BODY,
-        parameters=(_KEY,),
         answers={202: _json("All are accepted, in order.", "Receipts"), **_ACCEPT_ERRORS},
     ),
     Route(
@@ -145,7 +152,7 @@ ROUTES: list[Route] = [
         name="runAndWait",
         summary="Submit a task and wait for its end",
         body=_TASK_BODY,
-        parameters=(_TIMEOUT, _HEARTBEAT, _KEY),
+        parameters=(_TIMEOUT, _HEARTBEAT),
         answers={200: _SNAPSHOT, 202: _UNFINISHED, **_ACCEPT_ERRORS},
     ),
     Route(
@@ -282,7 +289,6 @@ ROUTES: list[Route] = [
         name="runHook",
         summary="Run a preset, as a webhook of somebody else; its signature takes the place of the token",
         body=_HOOK_BODY,
-        parameters=(_KEY,),
         answers={
             202: _RECEIPT,
             400: "The preset cannot use this body.",

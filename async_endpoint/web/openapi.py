@@ -129,6 +129,26 @@ _SCHEMAS: dict[str, Any] = {
     "Document": {"type": "object", "description": "An OpenAPI document."},
 }
 
+_SECURITY_SCHEMES: dict[str, Any] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The setting `accessToken`; without it no credentials are needed.",
+    },
+    "apiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Api-Key",
+        "description": "The same token instead, where `Authorization` belongs to somebody else.",
+    },
+    "token": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "token",
+        "description": "The same token instead, where headers cannot be sent.",
+    },
+}
+
 
 def document(routes: Iterable[Route], types: Mapping[str, TaskType]) -> dict[str, Any]:
     """The document for these routes and task types; it depends on code alone."""
@@ -145,11 +165,7 @@ def document(routes: Iterable[Route], types: Mapping[str, TaskType]) -> dict[str
         "paths": paths,
         "components": {
             "schemas": {**_task_schemas(types), **_SCHEMAS},
-            "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer"},
-                "apiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
-                "token": {"type": "apiKey", "in": "query", "name": "token"},
-            },
+            "securitySchemes": _SECURITY_SCHEMES,
         },
     }
 
@@ -173,10 +189,11 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _security(route: Route) -> list[dict[str, list[str]]]:
-    """The empty choice says that some requests need no credentials."""
-    if route.open is always:
-        return []
-    return [{"bearer": []}, {"apiKey": []}, {"token": []}, *([{}] if route.open is not None else [])]
+    """The empty choice stands for services without an access token, since the document knows no settings.
+
+    The other schemes stand for the same token: programs that fill in every choice would send several that differ.
+    """
+    return [] if route.open is always else [{"bearer": []}, {}]
 
 
 def _response(answer: str | Mapping[str, Any]) -> Mapping[str, Any]:
