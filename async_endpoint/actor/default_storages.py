@@ -33,6 +33,9 @@ ITEMS_PER_PAGE = 1000
 BYTES_PER_PAGE = 4 * 1024 * 1024
 """A page ends when it has so many bytes: one row can have megabytes."""
 
+FIRST_PAGE = 100
+"""Rows of the first page from the platform, when their size is not known yet."""
+
 READ_SECONDS = 60.0
 """How long one call may take on the platform, with all its tries."""
 
@@ -174,21 +177,26 @@ class PlatformItems:
     async def count(self) -> int:
         """How many items there are."""
         async with _reading():
-            return (await self._client.list_items(limit=1)).total
+            return (await self._client.list_items(limit=1, fields=["jobId"])).total
 
     async def count_clean(self) -> int:
         """Rows have no hidden fields and are never empty."""
         return await self.count()
 
     async def pages(self, offset: int, limit: int, *, desc: bool) -> AsyncIterator[list[Any]]:
-        """Some of the items, a page at a time."""
-        for first in range(offset, offset + limit, ITEMS_PER_PAGE):
-            size = min(ITEMS_PER_PAGE, offset + limit - first)
+        """Some of the items, a page at a time; how many fit into one is told by the page before."""
+        end, size = offset + limit, FIRST_PAGE
+        while offset < end:
             async with _reading():
-                page = await self._client.list_items(offset=first, limit=size, desc=desc)
-            if not page.items:
+                text = await self._client.get_items_as_bytes(
+                    offset=offset, limit=min(size, end - offset), desc=desc
+                )
+            page = await asyncio.to_thread(json.loads, text)
+            if not page:
                 return
-            yield page.items
+            yield page
+            offset += len(page)
+            size = max(1, min(ITEMS_PER_PAGE, 2 * size, BYTES_PER_PAGE * len(page) // len(text)))
 
 
 class PlatformRecords:

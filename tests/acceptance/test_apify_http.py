@@ -383,7 +383,7 @@ async def test_without_a_token_no_foreign_page_starts_runs(make: Factory) -> Non
 async def test_the_timeout_of_all_jobs_is_shown_like_their_own(make: Factory) -> None:
     service = await make({"jobTimeoutMs": 300}).start()
     async with service.client() as api:
-        run = await start(api, "/v2/acts/slow-cleanup/runs", {"ms": 1500})
+        run = await start(api, "/v2/acts/slow-cleanup/runs", {"ms": 2000})
         assert run["options"]["timeoutSecs"] == 1
         statuses = []
         while not statuses or statuses[-1] != "TIMED-OUT":

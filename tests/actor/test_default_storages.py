@@ -84,6 +84,18 @@ async def test_a_page_ends_when_its_rows_are_large(tmp_path: Path) -> None:
     assert sizes == [2, 2, 1]
 
 
+async def test_pages_of_the_platform_are_as_long_as_rows_allow() -> None:
+    with StandIn() as platform:
+        client = ApifyClientAsync(TOKEN, api_url=platform.url, max_retries=0)
+        items = platform_storages(client, DATASET_ID, STORE_ID, "INPUT").items
+        platform.storage.items.extend((0.0, {"number": number}) for number in range(2500))
+        assert await items.count() == 2500
+        assert [row["number"] for row in await read(items, 3, 2000, desc=True)] == [*range(2496, 496, -1)]
+        assert [len(page) async for page in items.pages(0, 250_000, desc=False)] == [100, 200, 400, 800, 1000]
+        platform.storage.items[:] = [(0.0, {"text": "x" * (BYTES_PER_PAGE // 20)})] * 130
+        assert [len(page) async for page in items.pages(0, 250_000, desc=False)] == [100, 19, 11]
+
+
 @pytest.mark.parametrize(
     "fault", [Fault("status", status=500), Fault("status", status=429), Fault("cut"), Fault("hang")]
 )
