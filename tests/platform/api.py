@@ -44,6 +44,8 @@ class RunApi:
 
     Attributes:
         lag: seconds by which lists of keys and dataset reads stay behind writes.
+        status: of the run.
+        migrating: whether the run has been told so since its container was started.
         pricing: the run's pricing information, or None for an Actor without events.
         status_messages: (monotonic seconds, text) of every status message set.
     """
@@ -56,6 +58,7 @@ class RunApi:
         self.status = "RUNNING"
         self.status_messages: list[tuple[float, str]] = []
         self.reboots = 0
+        self.migrating = False
 
     def routes(self) -> list[web.RouteDef]:
         """All routes; a route's name is what its calls are counted under."""

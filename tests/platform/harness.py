@@ -61,6 +61,8 @@ class Run:
 
     async def launch(self) -> None:
         """Start a container on an empty disk, without waiting for it."""
+        assert self.platform.status == "RUNNING", "the run has ended: it gets no container any more"
+        self.platform.migrating = False
         shutil.rmtree(self.disk, ignore_errors=True)
         self.disk.mkdir(parents=True)
         with self.log.open("ab") as log:
@@ -89,8 +91,10 @@ class Run:
         raise AssertionError(f"the service did not become ready:\n{self.tail()}")
 
     async def kill(self) -> None:
-        """The machine is gone."""
+        """The machine is gone. A process that ended with 0 before, while it was migrating, has ended the run."""
         if self._process is not None:
+            if self.platform.migrating and self._process.returncode == 0:
+                self.platform.status = "SUCCEEDED"
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()

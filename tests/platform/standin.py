@@ -101,6 +101,7 @@ class StandIn(RunApi):
                         {"name": name, "data": data or {}, "createdAt": "2026-01-02T03:04:05.678Z"}
                     )
 
+        self.migrating = name == "migrating" or (self.migrating and name != "aborting")
         self.run(send())
 
     def drop_sockets(self) -> None:

@@ -106,6 +106,25 @@ async def test_a_run_that_is_stopped_ends_in_order_and_a_resurrected_one_goes_on
     assert (await ended(http, run, delayed))["status"] == "completed"
 
 
+async def test_the_harness_ends_a_run_whose_process_exits_while_it_migrates(
+    platform: StandIn, launch: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The negative control of the tests of migrations."""
+    rash = patched(
+        tmp_path,
+        "from async_endpoint.actor.platform import PlatformRun",
+        "async def leave(self): pass",
+        "PlatformRun._reboot = leave",
+    )
+    run = await launch(**rash)
+    platform.send_event("migrating")
+    assert await run.exit_code() == 0
+    await run.kill()
+    assert platform.status == "SUCCEEDED"
+    with pytest.raises(AssertionError, match="the run has ended"):
+        await run.start()
+
+
 async def test_a_migrating_run_that_is_aborted_ends(platform: StandIn, launch: Callable[..., Any]) -> None:
     run = await launch()
     platform.send_event("migrating")
