@@ -30,7 +30,7 @@ _CONDITIONS = {
     "ABORTED": "status = 'cancelled'",
     "TIMING-OUT": "0",
 }
-"""What a job's columns say for each status of a run. TIMING-OUT is over before it could be listed."""
+"""What a job's columns say for each status of a run. The seconds in which one is TIMING-OUT count as RUNNING."""
 
 _NEWEST_OF_ITS_RUN = (
     "NOT EXISTS (SELECT 1 FROM jobs AS later WHERE later.run = coalesce(jobs.run, jobs.key) "
