@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from threading import RLock
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic_core import to_json
@@ -46,6 +47,7 @@ class Reporting:
         self._flush = flush
         self._loop = asyncio.get_running_loop()
         self._buffers: dict[str, _Buffer] = {}
+        self._lock = RLock()  # a finalizer may report in the middle of a report
 
     def progress(self, job_id: str, fraction: float | None, message: str | None) -> None:
         """Keep the newest progress; `fraction` is clamped to 0…1."""
@@ -53,20 +55,24 @@ class Reporting:
         if clamped != clamped:
             clamped = None
         text = None if message is None else _clean(message)
-        self._buffer(job_id).progress = to_json({"fraction": clamped, "message": text})
+        data = to_json({"fraction": clamped, "message": text})
+        with self._lock:
+            self._buffer(job_id).progress = data
 
     def log(self, job_id: str, level: str, message: str) -> None:
         """Keep a line, cut to a bound; of too many at once the later ones are only counted."""
-        buffer = self._buffer(job_id)
-        if len(buffer.lines) >= _LINES_PER_FLUSH:
-            buffer.skipped += 1
-            return
-        data = {"level": level, "message": _clean(message), "at": iso(now_ms())}
-        buffer.lines.append(Report("log", to_json(data)))
+        with self._lock:
+            buffer = self._buffer(job_id)
+            if len(buffer.lines) >= _LINES_PER_FLUSH:
+                buffer.skipped += 1
+                return
+            data = {"level": level, "message": _clean(message), "at": iso(now_ms())}
+            buffer.lines.append(Report("log", to_json(data)))
 
     def take(self, job_id: str) -> tuple[list[Report], bytes | None]:
         """The reports since the last call, and the newest progress."""
-        buffer = self._buffers.pop(job_id, None)
+        with self._lock:
+            buffer = self._buffers.pop(job_id, None)
         if buffer is None:
             return [], None
         reports = list(buffer.lines)
@@ -79,7 +85,7 @@ class Reporting:
     def _buffer(self, job_id: str) -> _Buffer:
         buffer = self._buffers.get(job_id)
         if buffer is None:
-            buffer = self._buffers.setdefault(job_id, _Buffer())
+            buffer = self._buffers[job_id] = _Buffer()
             self._loop.call_soon_threadsafe(self._loop.call_later, _FLUSH_SECONDS, self._flush, job_id)
         return buffer
 
