@@ -137,11 +137,11 @@ async def test_a_run_whose_timeout_is_near_ends_in_order(
     launch: Callable[..., Any], http: aiohttp.ClientSession
 ) -> None:
     now = datetime.now(UTC)
-    env = {"ACTOR_STARTED_AT": now.isoformat(), "ACTOR_TIMEOUT_AT": (now + timedelta(seconds=12)).isoformat()}
+    env = {"ACTOR_STARTED_AT": now.isoformat(), "ACTOR_TIMEOUT_AT": (now + timedelta(seconds=20)).isoformat()}
     run = await launch(**env)
     await submit(http, run, {})
     assert await run.exit_code() == 0
-    assert datetime.now(UTC) < now + timedelta(seconds=12)
+    assert datetime.now(UTC) < now + timedelta(seconds=20)
     assert len(run.rows()) == 1
 
 
