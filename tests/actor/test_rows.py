@@ -90,6 +90,7 @@ async def test_rows_are_written_in_order_and_the_cursor_follows(office: Office) 
     for _ in range(5):
         office.tell(await office.end(3))
     assert await office.written() == list(range(1, 16))
+    await office.store.flush()
     assert office.store.number(CURSOR) == 15
 
 
