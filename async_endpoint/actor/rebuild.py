@@ -140,6 +140,7 @@ async def _choose_base(
 
 
 async def _read_base(records: Records, snapshot: SnapshotId | None, path: Path) -> list[str]:
+    remove_store_file(path)  # a part of another snapshot, whose rest is missing, may be there
     if snapshot is None:
         return []
     path.parent.mkdir(parents=True, exist_ok=True)

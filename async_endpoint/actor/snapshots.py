@@ -18,11 +18,12 @@ from .segments import FORMAT, PREFIX, ReplicaError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from zlib import _Decompress
 
     from .records import Records
 
 _CHUNK = 1 << 20
-_PARALLEL_READS = 8
+_PARALLEL_READS = 4
 
 
 class SnapshotId(NamedTuple):
@@ -77,14 +78,15 @@ async def read_snapshot(records: Records, snapshot: SnapshotId, path: Path) -> l
         RecordsError: The key-value store cannot be read.
     """
     parts = _read_manifest(snapshot, await records.get(snapshot.key))
-    slots = asyncio.Semaphore(_PARALLEL_READS)
 
     async def fetch(part: Part) -> bytes:
-        async with slots:
-            return _checked(part, await records.get(part.key))
+        return _checked(part, await records.get(part.key))
 
-    bodies = await asyncio.gather(*map(fetch, parts))
-    await asyncio.to_thread(_decompress, bodies, path)
+    unpacker = zlib.decompressobj()
+    await asyncio.to_thread(path.write_bytes, b"")
+    for start in range(0, len(parts), _PARALLEL_READS):  # all at once might not fit into memory
+        bodies = await asyncio.gather(*map(fetch, parts[start : start + _PARALLEL_READS]))
+        await asyncio.to_thread(_append, path, unpacker, bodies, last=start + len(bodies) == len(parts))
     return [snapshot.key, *(part.key for part in parts)]
 
 
@@ -101,12 +103,15 @@ def _compressed(path: Path) -> Iterator[tuple[bytes, str]]:
     yield bytes(pending), hashlib.sha256(pending).hexdigest()
 
 
-def _decompress(bodies: list[bytes], path: Path) -> None:
-    unpacker = zlib.decompressobj()
-    with path.open("wb") as file:
+def _append(path: Path, unpacker: _Decompress, bodies: list[bytes], *, last: bool) -> None:
+    """Write what the bodies hold to the end of the file, a piece at a time: it may be much larger than they are."""
+    with path.open("ab") as file:
         for body in bodies:
-            file.write(unpacker.decompress(body))
-        file.write(unpacker.flush())
+            while body:
+                file.write(unpacker.decompress(body, _CHUNK))
+                body = unpacker.unconsumed_tail
+        if last:
+            file.write(unpacker.flush())
 
 
 def _read_manifest(snapshot: SnapshotId, body: bytes | None) -> list[Part]:

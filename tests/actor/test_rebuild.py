@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from async_endpoint.actor import head
+from async_endpoint.actor import head, snapshots
 from async_endpoint.actor import records as records_module
 from async_endpoint.actor import replica as replica_module
 from async_endpoint.actor.records import RecordsError
@@ -95,6 +95,26 @@ async def test_a_snapshot_with_a_damaged_part_is_refused_when_nothing_else_has_i
     platform.storage.put(part, b"nonsense")
     with pytest.raises(StoreError, match="damaged"):
         await machine()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+async def test_a_snapshot_of_many_parts_is_read(
+    machine: Open, platform: StandIn, monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
+    monkeypatch.setattr(snapshots, "MAX_RECORD_BYTES", 2 * snapshots._CHUNK)
+    monkeypatch.setattr(replica_module, "_COMPACT_BYTES", 6_000_000)
+    platform.faults = [Fault("status", "^DELETE", 500)]
+    first = await machine()
+    for n in range(3):
+        await first.commit(f"a{n}", value=os.urandom(2_200_000))
+    await first.compacted()
+    await first.commit("last", value=bytes(9_000_000))
+    parts = [key for key in platform.storage.sizes() if "snapshot" in key][1:]
+    assert len(parts) > snapshots._PARALLEL_READS
+    if damaged:
+        platform.storage.put(parts[-1], b"nonsense")
+    second = await machine()
+    assert second.committed() == {"a0", "a1", "a2", "last"}
 
 
 async def test_an_older_snapshot_is_as_good_where_all_changes_after_it_are_there(
