@@ -48,6 +48,20 @@ async def test_without_token_everything_else_is_401(door: Client, method: str, p
     unauthorized(await door.request(method, path))
 
 
+async def test_every_operation_that_the_document_does_not_call_open_is_401(door: Client):
+    document = (await door.get("/openapi.json")).json()
+    openly = set()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if operation["security"]:
+                unauthorized(
+                    await door.request(method.upper(), path.translate({ord("{"): None, ord("}"): None}))
+                )
+            else:
+                openly.add(path)
+    assert openly == {"/health", "/ready", "/openapi.json"}
+
+
 @pytest.mark.parametrize("path", ["/health", "/ready", "/openapi.json"])
 async def test_open_routes_need_no_token(door: Client, path: str):
     assert (await door.get(path)).status == 200
