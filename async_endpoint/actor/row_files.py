@@ -53,11 +53,13 @@ class RowFiles:
         self._described_at = 0.0
 
     def serve(self, rows: BinaryIO, answers: BinaryIO) -> None:
-        """Write rows until the input ends."""
+        """Write rows until the input ends; a row that is cut off by the end is none."""
         problem = ""
-        while header := rows.readline():
+        while (header := rows.readline()).endswith(b"\n"):
             number, size = map(int, header.split())
             text = rows.read(size)
+            if len(text) < size:
+                break
             try:
                 if number and not problem:
                     self._write(number, text)
