@@ -43,6 +43,9 @@ _STATUS_SECONDS = 10.0
 _LAST_SECONDS = 40.0
 """Seconds before the run's timeout at which it stops: the grace of running jobs and the last writes fit in."""
 
+_GRACE_SHARE = 5 / 8
+"""How much of that time is for the running jobs, where the run's timeout is short."""
+
 _REBOOT_SECONDS = 3.0
 _LISTENERS = timedelta(seconds=1)
 _FAREWELL_SECONDS = 60.0
@@ -231,6 +234,7 @@ class PlatformRun:
     async def _stop_before(self, timeout_at: datetime) -> None:
         started = self._actor.configuration.started_at or datetime.now(UTC)
         margin = min(_LAST_SECONDS, (timeout_at - started).total_seconds() / 4)
+        self.grace = min(self.grace, _GRACE_SHARE * margin)
         await asyncio.sleep((timeout_at - datetime.now(UTC)).total_seconds() - margin)
         logger.info("the run's timeout is near")
         self.stop.set()

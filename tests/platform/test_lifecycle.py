@@ -136,13 +136,16 @@ async def test_a_migrating_run_that_is_aborted_ends(platform: StandIn, launch: C
 async def test_a_run_whose_timeout_is_near_ends_in_order(
     launch: Callable[..., Any], http: aiohttp.ClientSession
 ) -> None:
-    now = datetime.now(UTC)
-    env = {"ACTOR_STARTED_AT": now.isoformat(), "ACTOR_TIMEOUT_AT": (now + timedelta(seconds=20)).isoformat()}
-    run = await launch(**env)
-    await submit(http, run, {})
+    """It stops 4 s before; jobs may go on for 2.5 s."""
+    timeout_at = datetime.now(UTC) + timedelta(seconds=16)
+    started_at = timeout_at - timedelta(seconds=16)
+    run = await launch(ACTOR_STARTED_AT=started_at.isoformat(), ACTOR_TIMEOUT_AT=timeout_at.isoformat())
+    await submit(http, run, LONG)
+    left = timeout_at - timedelta(seconds=3) - datetime.now(UTC)
+    short = await submit(http, run, {"type": "sleep", "ms": left // timedelta(milliseconds=1)})
     assert await run.exit_code() == 0
-    assert datetime.now(UTC) < now + timedelta(seconds=20)
-    assert len(run.rows()) == 1
+    assert datetime.now(UTC) < timeout_at
+    assert [row["jobId"] for row in run.rows()] == [short]
 
 
 async def test_a_run_with_fresh_storages_starts_empty(
