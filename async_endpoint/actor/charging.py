@@ -196,6 +196,7 @@ class Charging:
 
     async def _open(self, last: int, completed: int) -> None:
         count = self._budget.take(completed)
+        self._budget.take_rows(last - self._state.settled - count)
         self._owed = max(0, self._owed - completed)
         if not count:
             self._save(State(settled=last, charged=self._state.charged), lazy=True)

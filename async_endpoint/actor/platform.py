@@ -6,6 +6,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from apify import Actor, Event
@@ -216,8 +217,9 @@ class PlatformRun:
         if price is None:
             logger.warning("the Actor is paid per event, but its pricing has no event %r", EVENT)
             return None
-        price += pricing.per_event_prices.get(_DATASET_ITEM_EVENT, 0)
-        budget = Budget(pricing.max_total_charge_usd, price, manager.calculate_total_charged_amount())
+        row_price = pricing.per_event_prices.get(_DATASET_ITEM_EVENT, Decimal(0))
+        spent = manager.calculate_total_charged_amount()
+        budget = Budget(pricing.max_total_charge_usd, spent, event=price, row=row_price)
         till = RunTill(self._client.run(self._actor.configuration.actor_run_id or ""))
         charged = manager.get_charged_event_count(EVENT)
         return Charging(store, till, budget, charged=charged, active=self._active, secure=replica.flush)

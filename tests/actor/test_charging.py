@@ -51,6 +51,7 @@ class Shop:
     def __init__(self, path: Path, platform: StandIn, limit: Decimal = PLENTY) -> None:
         self.path, self.platform, self.limit = path, platform, limit
         self.row = self.active = 0
+        self.row_price = Decimal(0)
         self.secured = asyncio.Event()
         self.secured.set()
 
@@ -62,7 +63,7 @@ class Shop:
         self.charging = Charging(
             self.store,
             RunTill(client.run(RUN_ID)),
-            Budget(self.limit, Decimal("0.01"), Decimal("0.01") * charged),
+            Budget(self.limit, Decimal("0.01") * charged, event=Decimal("0.01"), row=self.row_price),
             charged=charged,
             active=lambda: self.active,
             secure=self.secure,
@@ -278,9 +279,32 @@ async def test_jobs_that_ended_before_a_restart_count_against_the_limit(
 
 
 def test_a_budget_without_limit_or_price_covers_everything() -> None:
-    assert Budget(PLENTY, Decimal("0.01"), Decimal(3)).covers(10**9)
-    assert Budget(Decimal(1), Decimal(0), Decimal(3)).covers(10**9)
-    assert not Budget(Decimal(1), Decimal("0.01"), Decimal(3)).covers(1)
+    for limit, spent, event in ((PLENTY, 3, Decimal("0.01")), (Decimal(1), 3, Decimal(0))):
+        budget = Budget(limit, Decimal(spent), event=event)
+        assert budget.take(10**9) == 10**9
+        assert budget.covers(10**9)
+    assert not Budget(Decimal(1), Decimal(3), event=Decimal("0.01")).covers(1)
+
+
+async def test_rows_of_jobs_that_did_not_complete_count_where_they_cost(
+    tmp_path: Path, platform: StandIn
+) -> None:
+    shop = Shop(tmp_path / "jobs.sqlite", platform, Decimal("0.1"))
+    shop.row_price = Decimal("0.01")
+    await shop.open()
+    shop.charging.check(5)
+    await shop.end(6, JobStatus.FAILED)
+    await shop.settle()
+    shop.charging.check(2)
+    with pytest.raises(CostLimitReached):
+        shop.charging.check(3)
+    await shop.end(1)
+    await shop.end(2, JobStatus.FAILED)
+    assert await shop.settle() == 1
+    with pytest.raises(CostLimitReached):
+        shop.charging.check()
+    await asyncio.wait_for(shop.charging.exhausted.wait(), 2)
+    await shop.close()
 
 
 async def test_while_a_fifth_of_all_calls_fails_each_job_is_charged_once(shop: Shop) -> None:
