@@ -225,7 +225,7 @@ class PlatformRun:
         return Charging(store, till, budget, charged=charged, active=self._active, secure=replica.flush)
 
     def _active(self) -> int:
-        return 0 if self._registry is None else self._registry.running + self._registry.queued
+        return 0 if self._registry is None else self._registry.unfinished
 
     async def _end_at_cost_limit(self, charging: Charging) -> None:
         await charging.exhausted.wait()

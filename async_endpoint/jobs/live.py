@@ -60,6 +60,11 @@ class LiveJobs:
         return self._entries[job_id]
 
     @property
+    def unfinished(self) -> int:
+        """How many jobs, accepted or about to be, are not known to have ended."""
+        return len(self._entries)
+
+    @property
     def ended(self) -> int:
         """How many jobs have ended since the store is there."""
         return self._last_row

@@ -126,6 +126,11 @@ class JobRegistry:
         return self._live.pending
 
     @property
+    def unfinished(self) -> int:
+        """Jobs, accepted or about to be, whose end is not committed."""
+        return self._live.unfinished
+
+    @property
     def ended(self) -> int:
         """Jobs that have ended since the store is there."""
         return self._live.ended

@@ -208,12 +208,18 @@ async def test_at_the_cost_limit_jobs_are_refused_and_the_run_ends_in_order(
     platform.pricing, platform.max_charge_usd = PRICING, 0.03
     env = patched(tmp_path, "import async_endpoint.actor.platform as p", "p._FAREWELL_SECONDS = 1.0")
     run = await launch(**env)
-    accepted = [await submit(http, run, {"payload": n}) for n in range(3)]
-    async with http.post(run.url + "/tasks", json={}) as answer:
-        assert answer.status == 402
-        body = await answer.json()
-    assert body["code"] == "cost-limit-reached"
-    assert "cost limit" in body["detail"]
+    platform.latency = 0.05
+
+    async def post() -> dict[str, Any]:
+        async with http.post(run.url + "/tasks", json={}) as answer:
+            return {**await answer.json(), "answered": answer.status}
+
+    answers = await asyncio.gather(*(post() for _ in range(20)))
+    accepted = [answer["jobId"] for answer in answers if answer["answered"] == 202]
+    refused = [answer for answer in answers if answer["answered"] == 402]
+    assert (len(accepted), len(refused)) == (3, 17)
+    assert refused[0]["code"] == "cost-limit-reached"
+    assert "cost limit" in refused[0]["detail"]
     assert await run.exit_code(15) == 0
     assert sorted(row["jobId"] for row in run.rows()) == sorted(accepted)
     assert platform.storage.charged["completed-job"] == 3
