@@ -122,7 +122,9 @@ async def test_a_job_that_is_told_while_its_row_is_read_from_the_store_is_writte
 
     monkeypatch.setattr(office.store, "ended_after", read_and_be_told)
     office.start()
-    await office.written()
+    async with asyncio.timeout(10):
+        while jobs or not office.sink.numbers:
+            await asyncio.sleep(0.01)
     office.tell(await office.end(1))
     assert await office.written() == [1, 2, 3]
 
