@@ -110,12 +110,15 @@ async def test_completed_jobs_are_charged_in_batches_and_others_never(shop: Shop
     assert shop.charging.settled == 43
 
 
-async def test_jobs_that_end_while_a_call_is_open_are_charged_with_the_next(shop: Shop) -> None:
-    shop.platform.faults = [Fault("hang", CHARGE, times=1, seconds=1)]
+async def test_jobs_that_end_while_a_call_is_open_are_charged_with_the_next(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(till, "_TIMEOUT", till._TIMEOUT * 10)
+    shop.platform.faults = [Fault("hang", CHARGE, times=1, seconds=2)]
     await shop.end(1)
     await asyncio.sleep(0.2)
-    for _ in range(20):
-        await shop.end(1)
+    for _ in range(5):
+        await shop.end(4)
     assert await shop.settle() == 21
     assert [count for _, count, _ in shop.platform.storage.charge_calls] == [1, 20]
 
