@@ -25,7 +25,9 @@ CURSOR = "rowsWritten"
 
 _BATCH = 500
 _BACKLOG = 10_000
-"""Rows held in memory at most; further ones are read from the store when their turn comes."""
+_BACKLOG_BYTES = 16_000_000
+"""Rows held in memory at most, and what their tasks and results hold; beyond that they are read from the store when
+their turn comes."""
 
 _RETRY_SECONDS = 1.0
 _GATHER_SECONDS = 0.02
@@ -57,6 +59,7 @@ class RowWriter:
         self._store = store
         self._sink = sink
         self._queue: deque[Job] = deque()
+        self._held = 0
         self._behind = True
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -72,10 +75,11 @@ class RowWriter:
         """An ended job owes its row; its number in the store is all that this needs."""
         self.last = job.row or self.last
         self._idle.clear()
-        if len(self._queue) >= _BACKLOG:
-            self._behind = True
+        if len(self._queue) >= _BACKLOG or self._held >= _BACKLOG_BYTES:
+            self._fall_behind()
         if not self._behind:
             self._queue.append(job)
+            self._held += _size(job)
         self._wake.set()
 
     async def run(self) -> None:
@@ -93,8 +97,7 @@ class RowWriter:
             try:
                 await self._sink.append(rows)
             except Exception as exc:
-                self._behind = True
-                self._queue.clear()
+                self._fall_behind()
                 await self._pause(exc)
             else:
                 await self._commit(rows)
@@ -107,25 +110,39 @@ class RowWriter:
     async def _next(self) -> list[Row]:
         while True:
             if self._behind:
-                self._behind = False
-                last = self.last
-                rows = await self._load()
-                if rows:
-                    self._behind = True
+                if rows := await self._catch_up():
                     return rows
-                self.cursor = max(self.cursor, last)  # the jobs of these rows have left the store
-            while self._queue:
+            elif self._queue:
                 if rows := self._take():
                     return rows
-            if not self.pending:
-                self._idle.set()
-            self._wake.clear()
-            await self._wake.wait()
-            await asyncio.sleep(_GATHER_SECONDS)
+            else:
+                if not self.pending:
+                    self._idle.set()
+                self._wake.clear()
+                await self._wake.wait()
+                await asyncio.sleep(_GATHER_SECONDS)
+
+    async def _catch_up(self) -> list[Row]:
+        """The next rows of the store; empty once it has no more."""
+        self._behind = False  # who ends from now on may not be found
+        last = self.last
+        rows = await self._load()
+        if rows:
+            self._behind = True
+        else:
+            self.cursor = max(self.cursor, last)  # the jobs of these rows have left the store
+        return rows
+
+    def _fall_behind(self) -> None:
+        """Go on with what the store holds."""
+        self._behind = True
+        self._queue.clear()
+        self._held = 0
 
     def _take(self) -> list[Row]:
         """The next rows of the queue, without those that were read from the store and written meanwhile."""
         jobs = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
+        self._held -= sum(map(_size, jobs))
         return [row for row in _rows(jobs) if row.number > self.cursor]
 
     async def _load(self) -> list[Row]:
@@ -146,3 +163,7 @@ class RowWriter:
 
 def _rows(jobs: Iterable[Job]) -> list[Row]:
     return [Row(job.row, job.id, job.row_json()) for job in jobs if job.row is not None]
+
+
+def _size(job: Job) -> int:
+    return len(job.task) + len(job.result or b"")

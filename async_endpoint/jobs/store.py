@@ -163,9 +163,20 @@ class JobStore:
         return (decode(value) for (value,) in self._reader.execute(query, tuple(ACTIVE_STATUSES)))
 
     async def ended_after(self, row: int, limit: int) -> list[Job]:
-        """Terminal jobs with higher row numbers than this, in order of ending."""
+        """Terminal jobs with higher row numbers than this, in order of ending, as many as fit into a page."""
+        return await asyncio.get_running_loop().run_in_executor(self._lister, self._ended_after, row, limit)
+
+    def _ended_after(self, row: int, limit: int) -> list[Job]:
         query = 'SELECT value FROM jobs WHERE "row" > ? ORDER BY "row" LIMIT ?'
-        return [decode(value) for (value,) in await self.select(query, (row, limit))]
+        jobs: list[Job] = []
+        size = 0
+        with closing(self.database.connect()) as connection:
+            for (value,) in connection.execute(query, (row, limit)):
+                jobs.append(decode(value))
+                size += len(value)
+                if size > _PAGE_BYTES:
+                    break
+        return jobs
 
     async def ended_jobs(self, row: int, limit: int) -> list[EndedJob]:
         """The same in brief."""

@@ -22,6 +22,7 @@ class Sink:
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
+        self.most_bytes = 0
         self.failures = 0
         self.going = asyncio.Event()
         self.going.set()
@@ -35,6 +36,7 @@ class Sink:
             self.failures -= 1
             raise ConnectionError
         self.numbers += [row.number for row in rows]
+        self.most_bytes = max(self.most_bytes, sum(len(row.text) for row in rows))
 
 
 class Office:
@@ -53,12 +55,12 @@ class Office:
     def start(self) -> None:
         self.writing = asyncio.create_task(self.rows.run())
 
-    async def end(self, count: int) -> list[Job]:
+    async def end(self, count: int, result: bytes | None = None) -> list[Job]:
         """So many jobs end, and nobody is told."""
         numbers = range(self.last + 1, self.last + count + 1)
         self.last += count
         jobs = [
-            Job(f"job-{n}", "echo", b"{}", 1, status=JobStatus.COMPLETED, finished_at=2, row=n)
+            Job(f"job-{n}", "echo", b"{}", 1, status=JobStatus.COMPLETED, finished_at=2, row=n, result=result)
             for n in numbers
         ]
         await self.store.write([Change("jobs", job.id, encode(job)) for job in jobs]).settled()
@@ -144,6 +146,27 @@ async def test_more_rows_than_are_held_in_memory_are_each_written_once(
     assert await office.written() == list(range(1, 32))
 
 
+async def test_many_jobs_that_end_during_the_last_look_into_the_store_are_not_forgotten(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows_module, "_BACKLOG", 3)
+    office.start()
+    await office.written()
+    read, late = office.store.ended_after, [0]
+
+    async def read_before_others_end(row: int, limit: int) -> list[Job]:
+        found = await read(row, limit)
+        if not found and not office.rows._behind and not late[0]:
+            late[0] = 5
+            office.tell(await office.end(5))
+        return found
+
+    monkeypatch.setattr(office.store, "ended_after", read_before_others_end)
+    office.tell(await office.end(4))
+    assert await office.written() == list(range(1, late[0] + 5))
+    assert late[0]
+
+
 async def test_rows_that_could_not_be_written_come_again(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,3 +176,20 @@ async def test_rows_that_could_not_be_written_come_again(
     for _ in range(3):
         office.tell(await office.end(2))
     assert await office.written() == [1, 2, 3, 4, 5, 6]
+
+
+async def test_large_rows_are_held_and_read_few_at_a_time(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows_module, "_BACKLOG_BYTES", 2_000_000)
+    large = b'"' + bytes(1_000_000).replace(b"\0", b"x") + b'"'
+    office.tell(await office.end(20, large))
+    office.start()
+    assert await office.written() == list(range(1, 21))
+    office.sink.going.clear()
+    for _ in range(20):
+        office.tell(await office.end(1, large))
+        assert sum(len(job.result or b"") for job in office.rows._queue) < 3_100_000
+    office.sink.going.set()
+    assert await office.written() == list(range(1, 41))
+    assert office.sink.most_bytes < 10_500_000
