@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from ..errors import StoreUnavailable
 from .clock import now_ms
-from .database import Change, Database, Journal
+from .database import Change, Changes, Database, Journal
 from .thread import WorkThread
 
 logger = logging.getLogger(__name__)
@@ -230,9 +230,25 @@ class GroupCommit:
         if self._journal is not None:
             sequence = await self._journal.append(changes)
             changes[("meta", "journalSequence")] = b"%d" % sequence
-        await self._thread.call(self._database.apply, changes)
+        await self._apply(changes)
         if self._observe is not None:
             self._observe(len(changes))
+
+    async def _apply(self, changes: Changes) -> None:
+        """Apply the changes here; again and again once the journal has them, for then they count."""
+        while True:
+            try:
+                return await self._thread.call(self._database.apply, changes)
+            except Exception as exc:
+                if self._journal is None:
+                    raise
+                self._note(exc)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    def _note(self, failure: Exception) -> None:
+        if self.failure is None:
+            logger.error("store cannot commit, trying again: %s", failure)
+        self.failure = failure
 
     def _succeed(self, group: Group) -> None:
         if self.failure is not None:
@@ -247,9 +263,7 @@ class GroupCommit:
             self._idle.set()
 
     def _fail(self, group: Group, exc: Exception) -> None:
-        if self.failure is None:
-            logger.error("store cannot commit, trying again: %s", exc)
-        self.failure = exc
+        self._note(exc)
         kept = self._sift(group.writes)
         self._open.writes[:0] = kept
         self._open.writes = self._sift(self._open.writes, undo=False)

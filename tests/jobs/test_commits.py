@@ -171,3 +171,21 @@ async def test_with_a_journal_nothing_counts_before_it_is_there(
     assert journal.groups[1].keys() >= {("meta", "end")}
     assert ("meta", "job") not in journal.groups[1]
     assert store.number("journalSequence") == 2
+
+
+async def test_what_the_journal_has_is_not_taken_back_when_the_disk_is_full(
+    store: JobStore, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal()
+    monkeypatch.setattr(store._commits, "_journal", journal)
+    undone: list[str] = []
+    disk.full = True
+    accept = store.write(put("job"), undo=lambda: undone.append("job"))
+    await asyncio.sleep(0.1)
+    assert not store.writable
+    assert store.number("job") == 0
+    disk.full = False
+    await accept.settled()
+    assert (undone, len(journal.groups)) == ([], 1)
+    assert store.number("job") == 1
+    assert store.writable
