@@ -6,16 +6,20 @@ import base64
 import binascii
 import re
 import secrets
-from typing import Annotated, Any, NamedTuple, Self
+from itertools import combinations
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 from urllib.parse import urlencode
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import to_json
 
-from ..jobs.model import Model
+from ..jobs.model import Model, Whole
 from ..jobs.outputs import OWN_KEYS
 from ..outbound.guard import parse_url
-from ..outbound.headers import check_headers
+from ..outbound.headers import REFUSED, check_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_URL_CHARS = 8_192
 LONGEST_TIMEOUT_MS = 24 * 3_600_000
@@ -50,16 +54,52 @@ def _record_key(text: str) -> str:
     return text
 
 
+def _text(pattern: str, *, but: Iterable[str] = ()) -> dict[str, Any]:
+    """JSON schema: a text of this pattern, except these words in any case."""
+    schema: dict[str, Any] = {"type": "string", "pattern": pattern}
+    if but:
+        words = "|".join("".join(f"[{c.upper()}{c}]" if c.isalpha() else c for c in word) for word in but)
+        schema["not"] = {"pattern": f"^({words})$"}
+    return schema
+
+
+_BASE64_TEXT = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+_HEADERS = {
+    "type": "object",
+    "propertyNames": _text("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", but=sorted(REFUSED)),
+    "additionalProperties": _text(r"^[^\x00-\x08\x0a-\x1f\x7f]*$"),
+}
+
+
+def _given(*names: str) -> dict[str, Any]:
+    """JSON schema: these members are there, and not null."""
+    return {"required": list(names), "properties": {name: {"not": {"type": "null"}} for name in names}}
+
+
+_ONE_VALUE: dict[str, Any] = {"oneOf": [_given("value"), _given("valueBase64")]}
+_ONE_CONTENT: dict[str, Any] = {"allOf": [{"not": _given(*pair)} for pair in combinations(CONTENT_FIELDS, 2)]}
+"""What the published schemas can say of the checks of whole models."""
+
 MediaType = Annotated[str, Field(pattern=r"^[\x20-\x7e]+/[\x20-\x7e]+$", max_length=255)]
-Base64 = Annotated[str, AfterValidator(_base64)]
-Method = Annotated[str, AfterValidator(_method)]
-Headers = Annotated[dict[str, str], AfterValidator(check_headers)]
-RecordKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9!\-_.'()]{1,256}$"), AfterValidator(_record_key)]
+Base64 = Annotated[str, AfterValidator(_base64), WithJsonSchema(_text(_BASE64_TEXT))]
+Method = Annotated[
+    str,
+    AfterValidator(_method),
+    WithJsonSchema(_text("^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}$", but=("connect",))),
+]
+Headers = Annotated[dict[str, str], AfterValidator(check_headers), WithJsonSchema(_HEADERS)]
+RecordKey = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9!\-_.'()]{1,256}$", json_schema_extra={"not": {"enum": sorted(OWN_KEYS)}}),
+    AfterValidator(_record_key),
+]
 FormValue = str | bool | int | float
 
 
 class Part(Model):
     """One part of a multipart body: a text, or bytes as base64."""
+
+    model_config = ConfigDict(json_schema_extra=_ONE_VALUE)
 
     name: Annotated[str, Field(max_length=1_000, description="The field's name.")]
     value: Annotated[str | None, Field(description="A text.")] = None
@@ -79,9 +119,15 @@ class Part(Model):
 class Fetch(Model):
     """Makes an HTTP request and gives the response back. Null stands for an absent parameter."""
 
+    model_config = ConfigDict(json_schema_extra=_ONE_CONTENT)
+
     url: Annotated[
         str,
-        Field(max_length=MAX_URL_CHARS, description="An http or https URL without credentials."),
+        Field(
+            max_length=MAX_URL_CHARS,
+            description="An http or https URL without credentials.",
+            json_schema_extra={"format": "uri"},
+        ),
         AfterValidator(_url),
     ]
     method: Annotated[
@@ -103,13 +149,14 @@ class Fetch(Model):
         list[Part] | None, Field(min_length=1, description="Parts to send as multipart/form-data.")
     ] = None
     timeout_ms: Annotated[
-        int, Field(ge=1, le=LONGEST_TIMEOUT_MS, description="For the whole exchange, redirects included.")
+        int,
+        Whole(1, LONGEST_TIMEOUT_MS),
+        Field(description="For the whole exchange, redirects included."),
     ] = 60_000
     follow_redirects: Annotated[
         int,
-        Field(
-            ge=0, le=MAX_REDIRECTS, description="How many redirects to follow; a further one is the result."
-        ),
+        Whole(0, MAX_REDIRECTS),
+        Field(description="How many redirects to follow; a further one is the result."),
     ] = 5
     save_body_as: Annotated[
         RecordKey | None,

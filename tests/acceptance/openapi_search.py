@@ -13,9 +13,12 @@ from tests.acceptance.service import TOKEN, Service
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Jobs and waits are short, since a made-up request may well ask for hours; the queue takes all that is submitted.
+# Jobs and waits are short, since a made-up request may well ask for hours; the queue takes all that is submitted;
+# fetch tasks are taken, but reach nobody.
 SETTINGS = {
     "accessToken": TOKEN,
+    "allowFetchTasks": True,
+    "fetchAllowedHosts": ["nobody.invalid"],
     "maxSleepMs": 20,
     "maxWaitTimeoutMs": 200,
     "maxConcurrentTasks": 50,

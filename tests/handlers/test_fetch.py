@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from jsonschema import Draft202012Validator
 
 from async_endpoint.errors import FetchDisabled, JobError, RetryableResult
 from async_endpoint.handlers.fetch import admit, run
@@ -544,6 +545,41 @@ async def test_other_answers_are_results(ctx: Any, status: int) -> None:
 def test_tasks_that_are_refused(params: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         Fetch.model_validate_json(json.dumps(params))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"method": "Connect"},
+        {"method": "G ET"},
+        {"headers": {"Transfer-encoding": "chunked"}},
+        {"headers": {"X": "a\r\nHost: b"}},
+        {"json": 1, "body": "x"},
+        {"form": {}, "multipart": [{"name": "a", "value": "b"}]},
+        {"bodyBase64": "@@"},
+        {"multipart": [{"name": "a"}]},
+        {"multipart": [{"name": "a", "value": "b", "valueBase64": "AA=="}]},
+        {"saveBodyAs": "INPUT"},
+        {"timeoutMs": 0},
+        {"followRedirects": 21},
+    ],
+)
+def test_the_published_schema_refuses_it_too(wrong: dict[str, Any]) -> None:
+    schema = Draft202012Validator(Fetch.model_json_schema())
+    names = ("method", "headers", "json", "body", "bodyBase64", "form", "multipart", "saveBodyAs")
+    right = {
+        "url": "http://a",
+        **dict.fromkeys(names),
+        "headers": {"Connect": "TE"},
+        "multipart": [{"name": "a", "value": None, "valueBase64": "AA=="}],
+    }
+    assert schema.is_valid(right)
+    assert not schema.is_valid({"url": "http://a", **wrong})
+
+
+def test_a_whole_number_is_one_however_it_is_written() -> None:
+    params = Fetch.model_validate_json('{"url": "http://a", "timeoutMs": 5e3, "followRedirects": 1.0}')
+    assert (params.timeout_ms, params.follow_redirects) == (5000, 1)
 
 
 def test_null_stands_for_an_absent_parameter() -> None:
