@@ -8,7 +8,6 @@ snapshot, and the segments that it covers are removed.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import sqlite3
 import tempfile
@@ -144,8 +143,10 @@ class Replica:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(RecordsError):
+        try:
             await self.flush()
+        except RecordsError as exc:
+            logger.error("the last changes are not in the key-value store: %s", exc)
 
     async def _frames(self, changes: Changes) -> list[bytes]:
         size = sum(len(value or b"") for value in changes.values())
