@@ -34,13 +34,19 @@ def is_open(request: web.Request) -> bool:
 
 def _prefers_html(request: web.Request) -> bool:
     """Whether Accept ranks text/html above application/json (RFC 9110 §12.5.1); at a tie JSON wins."""
-    accept = ",".join(request.headers.getall("Accept", []))
-    ranks = {"text/html": 0.0, "application/json": 0.0, "*/*": 0.0}
-    for part in accept.split(","):
+    qualities: dict[str, float] = {}
+    for part in ",".join(request.headers.getall("Accept", [])).split(","):
         media, *parameters = (piece.strip().lower() for piece in part.split(";"))
-        if media in ranks:
-            ranks[media] = max(ranks[media], _quality(parameters))
-    return ranks["text/html"] > max(ranks["application/json"], 0.0)
+        qualities[media] = max(qualities.get(media, 0.0), _quality(parameters))
+    return _rank(qualities, "text/html") > _rank(qualities, "application/json")
+
+
+def _rank(qualities: dict[str, float], media: str) -> tuple[float, int]:
+    """The quality of the most specific range that names a media type; of equal ones the more specific wins."""
+    ranges = (media, f"{media.partition('/')[0]}/*", "*/*")
+    place = next((place for place, name in enumerate(ranges) if name in qualities), None)
+    quality = 0.0 if place is None else qualities[ranges[place]]
+    return (quality, -(place or 0)) if quality else (0.0, 0)
 
 
 def _quality(parameters: list[str]) -> float:
