@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from async_endpoint.errors import BadRequest, CredentialsDiffer, ForeignHost, ForeignOrigin, Unauthorized
-from async_endpoint.web.auth import Gatekeeper
+from async_endpoint.errors import BadRequest
 from async_endpoint.web.requests import (
     Preferences,
     idempotency_key,
@@ -78,47 +77,3 @@ def test_idempotency_keys_are_visible_ascii(key: str) -> None:
     assert idempotency_key(get(Idempotency_Key="x" * 255)) == "x" * 255
     with pytest.raises(BadRequest):
         idempotency_key(get(Idempotency_Key=key))
-
-
-@pytest.mark.parametrize(
-    ("path", "headers"),
-    [
-        ("/", {"Authorization": "Bearer s3cret"}),
-        ("/", {"Authorization": "bEaReR  s3cret"}),
-        ("/", {"X_Api_Key": "s3cret"}),
-        ("/?token=s3cret", {}),
-        ("/?token=s3cret", {"Authorization": "Basic abc"}),
-        ("/?token=other", {"X_Api_Key": "s3cret"}),
-        ("/?token=s3cret", {"Authorization": "Bearer s3cret"}),
-    ],
-)
-def test_the_token_opens_in_every_place(path: str, headers: dict[str, str]) -> None:
-    Gatekeeper("s3cret", loopback=False).check(get(path, **headers))
-
-
-@pytest.mark.parametrize(
-    ("path", "headers", "error"),
-    [
-        ("/", {}, Unauthorized),
-        ("/?token=", {}, Unauthorized),
-        ("/", {"Authorization": "Bearer"}, Unauthorized),
-        ("/", {"Authorization": "s3cret"}, Unauthorized),
-        ("/?token=s3cret", {"X_Api_Key": "other"}, Unauthorized),
-        ("/?token=other", {"Authorization": "Bearer s3cret"}, CredentialsDiffer),
-    ],
-)
-def test_anything_else_does_not(path: str, headers: dict[str, str], error: type[Exception]) -> None:
-    with pytest.raises(error):
-        Gatekeeper("s3cret", loopback=False).check(get(path, **headers))
-
-
-def test_without_a_token_foreign_pages_stay_out() -> None:
-    loopback, public = Gatekeeper(None, loopback=True), Gatekeeper(None, loopback=False)
-    for host in ("localhost:4321", "127.0.0.1", "[::1]:4321"):
-        loopback.check(get(Host=host, Origin=f"http://{host}"))
-    public.check(get(Host="example.com"))
-    with pytest.raises(ForeignHost):
-        loopback.check(get(Host="rebound.example"))
-    for origin in ("http://evil.example", "null"):
-        with pytest.raises(ForeignOrigin):
-            public.check(get(Host="example.com", Origin=origin))
