@@ -50,7 +50,9 @@ async def test_what_a_call_raises_reaches_its_caller_and_no_other(thread: WorkTh
     assert [repr(result) for result in results] == ["None", "OSError('disk full')", "None"]
 
 
-async def test_a_caller_that_goes_away_hurts_nobody(thread: WorkThread) -> None:
+async def test_a_caller_that_goes_away_hurts_nobody(
+    thread: WorkThread, caplog: pytest.LogCaptureFixture
+) -> None:
     gate = threading.Event()
     gone = asyncio.create_task(thread.call(gate.wait, 5))
     await asyncio.sleep(0.01)
@@ -58,6 +60,7 @@ async def test_a_caller_that_goes_away_hurts_nobody(thread: WorkThread) -> None:
     gate.set()
     await asyncio.wait_for(thread.call(int), 5)
     assert gone.cancelled()
+    assert caplog.records == []
 
 
 async def test_close_waits_for_what_was_begun() -> None:
