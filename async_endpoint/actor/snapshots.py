@@ -108,7 +108,7 @@ def _append(path: Path, unpacker: _Decompress, bodies: list[bytes], *, last: boo
     with path.open("ab") as file:
         for body in bodies:
             while body:
-                file.write(unpacker.decompress(body, _CHUNK))
+                file.write(unpacker.decompress(body, 4 * _CHUNK))
                 body = unpacker.unconsumed_tail
         if last:
             file.write(unpacker.flush())
