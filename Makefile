@@ -23,7 +23,7 @@ test: $(VENV)/tests.stamp ## Run the tests, without the long loops
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not soak and not bench"
 
 soak: $(VENV)/tests.stamp ## Run the long loops: kills, waiters, malformed requests
-	@$(BIN)/python -m pytest -m soak --timeout 1200
+	@$(BIN)/python -m pytest -n 2 -m soak --timeout 1200
 
 bench: $(VENV)/tests.stamp ## Measure the service against a bare aiohttp app
 	@$(BIN)/python tests/benchmarks/run.py

