@@ -26,6 +26,7 @@ A class's docstring is its default message. `status` is the HTTP answer, `code` 
     ├── JobNotFinished              409
     ├── BodyTooLarge                413
     ├── UnsupportedMediaType        415
+    ├── ExpectationFailed           417
     ├── IdempotencyConflict         422
     ├── QueueFull                   429
     └── Unavailable                 503
@@ -207,6 +208,12 @@ class BodyTooLarge(ServiceError):
     """The request body is larger than the setting maxBodyBytes allows."""
 
     status, code, title = 413, "body-too-large", "Content Too Large"
+
+
+class ExpectationFailed(ServiceError):
+    """The header Expect asks for something unknown; leave it out, or send '100-continue'."""
+
+    status, code, title = 417, "expectation-failed", "Expectation Failed"
 
 
 class UnsupportedMediaType(ServiceError):

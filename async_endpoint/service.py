@@ -47,6 +47,9 @@ _KEEP_ALIVE_SECONDS = 75.0
 _ATTEMPT_SECONDS = 3.0
 """How long attempts of webhooks may still take at the stop; the next start makes them again."""
 
+_LINGER_SECONDS = 2.0
+"""How long connections may take at the end: waiters were answered before, so they are slow readers or writers."""
+
 _FLUSH_SECONDS = 10.0
 """How long the last rows and charges may take at the stop; what is left is worked off after the next start."""
 
@@ -74,7 +77,7 @@ class Service:
             access_log=logging.getLogger("async_endpoint.access"),
             handler_cancellation=True,
             keepalive_timeout=_KEEP_ALIVE_SECONDS,
-            shutdown_timeout=_FLUSH_SECONDS,
+            shutdown_timeout=_LINGER_SECONDS,
         )
         await self._runner.setup()
         await self._listen()

@@ -46,9 +46,7 @@ class Catalog:
             InvalidTask: With every fault and its path.
             ServiceError: The settings do not allow its type.
         """
-        task_type = self._type_of(task)
-        if task_type.admit is not None:
-            task_type.admit(self._settings)
+        task_type = self._admitted(task)
         try:
             text = encode(task)
         except ValueError as exc:
@@ -65,6 +63,10 @@ class Catalog:
         shown = masked(task)
         return Task(task_type.name, text, None if shown is None else encode(shown), options)
 
+    def admit(self, name: str) -> None:
+        """Refuse tasks of a type that is not there or that the settings do not allow; see `parse`."""
+        self._admitted({"type": name})
+
     def takes_payload(self, name: str) -> bool:
         """Whether a task type has a parameter `payload`."""
         return name in self.types and "payload" in self.types[name].model.model_fields
@@ -77,6 +79,12 @@ class Catalog:
             meaning = model.model_dump(mode="json", fallback=str)
             digest.update(json.dumps(meaning, sort_keys=True).encode() + b"\n")
         return digest.hexdigest()
+
+    def _admitted(self, task: Any) -> TaskType:
+        task_type = self._type_of(task)
+        if task_type.admit is not None:
+            task_type.admit(self._settings)
+        return task_type
 
     def _type_of(self, task: Any) -> TaskType:
         if not isinstance(task, dict):

@@ -24,11 +24,15 @@ def encode(value: object) -> bytes:
     return text
 
 
-def check_depth(text: bytes) -> None:
-    """Raise ValueError when a valid JSON text is nested too deeply to be wrapped and read again."""
-    if text.count(b"[") + text.count(b"{") <= _DEEPEST:
+def check_depth(text: bytes, room: int = 0) -> None:
+    """Raise ValueError when a valid JSON text is nested too deeply to be wrapped and read again.
+
+    `room` levels are left for what it will become a part of.
+    """
+    if text.count(b"[") + text.count(b"{") <= _DEEPEST - room:
         return
+    wrapping = _WRAPPING + room
     try:
-        from_json(b"[" * _WRAPPING + text + b"]" * _WRAPPING)
+        from_json(b"[" * wrapping + text + b"]" * wrapping)
     except ValueError:
-        raise ValueError(f"it is nested deeper than {_DEEPEST} levels") from None
+        raise ValueError(f"it is nested deeper than {_DEEPEST - room} levels") from None

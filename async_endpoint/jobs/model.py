@@ -128,7 +128,9 @@ class WebhookOptions(Model):
     ]
     events: Annotated[
         tuple[WebhookEvent, ...] | None,
-        Field(max_length=20, description="Which events to send; the terminal ones when absent."),
+        Field(
+            min_length=1, max_length=20, description="Which events to send; the terminal ones when absent."
+        ),
     ] = None
     secret: Annotated[
         str | None,

@@ -272,12 +272,10 @@ class JobQueue:
             return
         lane = self._keys.setdefault(key, KeyLane())
         lane.add(job)
-        self._advance(lane)
         for rival in lane.rivals(job):
             if self._ready.remove(rival):
                 lane.take_back(rival)
-                self._advance(lane)
-                return
+        self._advance(lane)
 
     def _leave_key(self, job: Job) -> None:
         lane = self._key_of(job)

@@ -32,5 +32,5 @@ def build_app(backend: Backend) -> web.Application:
     app[discovery.ROUTES] = routes.routes
     app[discovery.DOCUMENT] = document(routes.routes, backend.catalog.types)
     app.add_routes(routes.definitions())
-    app.router.add_route("*", f"{endpoints.PREFIX}{{path:.*}}", endpoints.serve)
+    app.router.add_route("*", f"{endpoints.PREFIX}{{path:.*}}", endpoints.serve, expect_handler=routes.expect)
     return app

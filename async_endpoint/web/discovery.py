@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from .. import __version__
-from ..errors import Starting
+from ..errors import Draining, Starting
 from .backend import BACKEND
 from .ops import SERVICE, is_probe
 from .responses import json_value
@@ -23,8 +23,10 @@ async def root(request: web.Request) -> web.Response:
     """GET /: what is here; for the platform's probe, whether jobs are accepted."""
     backend = request.app[BACKEND]
     if is_probe(request):
-        if not backend.ready or backend.registry.draining:
+        if not backend.ready:
             raise Starting
+        if backend.registry.draining:
+            raise Draining
         return web.Response()
     return json_value(
         {

@@ -6,10 +6,12 @@ import base64
 import hashlib
 import re
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadRequest, Starting
 from ..jobs.idempotency import Idempotency
+from ..jobs.jsontext import check_depth
 from .backend import BACKEND
 from .requests import idempotency_key, parse_json, read_body
 from .tasks import accepted_answer, replayed
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 _SECRET_WORDS = re.compile(r"signature|secret|hmac|api-?key|token$")
 """Signatures, and the secrets that some senders put in a header of their own, such as `X-Gitlab-Token`."""
+
+_ROOM = 20
+"""Levels of nesting that a preset may put around a body."""
 
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -78,11 +83,11 @@ def _query(request: web.Request) -> dict[str, Any]:
 
 
 def _content(body: bytes) -> Any:
-    """A body as JSON where it is that, else as text, else in base64."""
-    try:
-        return parse_json(body)
-    except BadRequest:
-        pass
+    """A body as JSON where it is that and a task has room for it, else as text, else in base64."""
+    with suppress(BadRequest, ValueError):
+        content = parse_json(body)
+        check_depth(body, _ROOM)
+        return content
     try:
         return body.decode()
     except UnicodeDecodeError:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..errors import InvalidTask, PresetNotFound, SettingsError
+from ..errors import InvalidTask, PresetNotFound, ServiceError, SettingsError
 from .references import braces, resolve
 from .signatures import Verify
 
@@ -129,6 +129,8 @@ def _faults(name: str, task: Mapping[str, Any], check: Callable[[Mapping[str, An
         return [
             (error["path"], error["message"]) for error in errors if not _within(error["path"], references)
         ]
+    except ServiceError as refusal:
+        return [("type", refusal.detail)]
     return []
 
 

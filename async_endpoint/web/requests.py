@@ -11,20 +11,27 @@ from typing import Any, NamedTuple
 from aiohttp import web
 from pydantic_core import from_json
 
-from ..errors import BadRequest, BodyTooLarge, BodyTooSlow, FieldError, InvalidBatch, UnsupportedMediaType
+from ..errors import BadRequest, BodyTooLarge, BodyTooSlow, UnsupportedMediaType
 from ..jobs.clock import from_datetime
-from ..jobs.jsontext import check_depth
+from ..jobs.jsontext import check_depth, encode
 
 BODY_SECONDS = 30.0
 """How long a body may take to arrive."""
 
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,255}")
+_LONG_NUMBER = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{300}")
+"""What a number beyond the range of a float looks like; the parser takes it for infinity."""
+
+_PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
+_LONGEST_WAIT = 10**9
 _NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 _UNICODE = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 
 async def read_body(request: web.Request) -> bytes:
     """The whole body, decompressed, at most `maxBodyBytes` long."""
+    if (request.content_length or 0) > request.client_max_size:
+        raise BodyTooLarge
     try:
         if request.content.is_eof():
             return await request.read()
@@ -35,7 +42,8 @@ async def read_body(request: web.Request) -> bytes:
     except web.HTTPRequestEntityTooLarge:
         raise BodyTooLarge from None
     except web.RequestPayloadError as exc:
-        raise BadRequest(f"The body cannot be read: {exc}.") from None
+        reason = str(exc).rpartition("\n")[2].strip(" .")  # aiohttp puts a status and a line break before it
+        raise BadRequest(f"The body cannot be read: {reason}.") from None
 
 
 async def read_json(request: web.Request) -> Any:
@@ -53,12 +61,15 @@ async def read_optional_json(request: web.Request) -> Any:
 
 
 async def read_json_list(request: web.Request) -> list[Any]:
-    """The body as a JSON array, or as one JSON text a line (`application/x-ndjson`)."""
+    """The body as a JSON array, or as one JSON text a line (`application/x-ndjson`).
+
+    In the place of a line that is not JSON stands the BadRequest that says so.
+    """
     is_lines = request.content_type in _NDJSON
     _check_type(request, is_json=is_lines or _is_json(request.content_type))
     body = await read_body(request)
     if is_lines:
-        return _parse_lines([line for line in body.split(b"\n") if line.strip()])
+        return [_parse_line(n, line) for n, line in enumerate(body.split(b"\n"), 1) if line.strip()]
     values = parse_json(body)
     if not isinstance(values, list):
         raise BadRequest(
@@ -67,17 +78,11 @@ async def read_json_list(request: web.Request) -> list[Any]:
     return values
 
 
-def _parse_lines(lines: list[bytes]) -> list[Any]:
-    values: list[Any] = []
-    errors: list[FieldError] = []
-    for index, line in enumerate(lines):
-        try:
-            values.append(parse_json(line, f"Line {index + 1}"))
-        except BadRequest as exc:
-            errors.append(FieldError(path=f"[{index}]", message=exc.detail))
-    if errors:
-        raise InvalidBatch(f"{errors[0]['message']} None of the tasks was accepted.", errors)
-    return values
+def _parse_line(number: int, line: bytes) -> Any:
+    try:
+        return parse_json(line, f"Line {number}")
+    except BadRequest as exc:
+        return exc
 
 
 def parse_json(text: bytes, where: str = "The body") -> Any:
@@ -85,6 +90,8 @@ def parse_json(text: bytes, where: str = "The body") -> Any:
     try:
         value = from_json(text, allow_inf_nan=False)
         check_depth(text)
+        if _LONG_NUMBER.search(text):
+            encode(value)
     except ValueError as exc:
         raise BadRequest(f"{where} is not valid JSON: {exc}.") from None
     return value
@@ -168,9 +175,9 @@ def preferences(request: web.Request) -> Preferences:
     if "Prefer" not in request.headers:
         return Preferences()
     found: dict[str, str] = {}
-    for part in ",".join(request.headers.getall("Prefer")).split(","):
+    for part in _PREFERENCE.findall(",".join(request.headers.getall("Prefer"))):
         name, _, value = part.split(";")[0].partition("=")
         found.setdefault(name.strip().lower(), value.strip().strip('"'))
     wait = found.get("wait", "")
-    seconds = int(wait) if re.fullmatch(r"[0-9]{1,9}", wait) else None
+    seconds = min(int(wait[:20]), _LONGEST_WAIT) if re.fullmatch(r"[0-9]+", wait) else None
     return Preferences("respond-async" in found, seconds)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from ..errors import ServiceError
+from ..errors import BodyTooLarge, ExpectationFailed, ServiceError
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
@@ -62,12 +62,21 @@ class Routes:
 
     def definitions(self) -> Iterable[web.RouteDef]:
         """For `Application.add_routes`; a GET answers HEAD too."""
-        defined = [web.route(route.method, route.path, route.handler) for route in self.routes]
-        defined += [
-            web.route("HEAD", route.path, route.handler) for route in self.routes if route.method == "GET"
-        ]
+        defined = [(route.method, route.path, route.handler) for route in self.routes]
+        defined += [("HEAD", route.path, route.handler) for route in self.routes if route.method == "GET"]
         literal = dict.fromkeys(route.path for route in self.routes if "{" not in route.path)
-        return defined + [web.route("*", path, self._refusal(path)) for path in literal]
+        defined += [("*", path, self._refusal(path)) for path in literal]
+        return [web.route(*route, expect_handler=self.expect) for route in defined]
+
+    async def expect(self, request: web.Request) -> web.StreamResponse | None:
+        """Let a client go on that asks before it sends the body, unless it need not send it (RFC 9110 §10.1.1)."""
+        if request.headers["Expect"].lower() != "100-continue":
+            return self.error_answer(request, ExpectationFailed())
+        if (request.content_length or 0) > request.client_max_size:
+            return self.error_answer(request, BodyTooLarge())
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
+        return None
 
     def _refusal(self, path: str) -> Handler:
         """Refuses other methods of a literal path, so that none is taken for one with a variable in its place."""

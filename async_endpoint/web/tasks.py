@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from ..errors import BadRequest, FieldError, InvalidBatch, InvalidTask
+from ..errors import BadRequest, FieldError, InvalidBatch, InvalidTask, ServiceError
 from ..jobs.idempotency import Idempotency
 from ..jobs.model import Job, JobStatus
 from ..jobs.store import Filters
@@ -100,8 +100,9 @@ async def cancel(request: web.Request) -> web.Response:
 
 async def replay(request: web.Request) -> web.Response:
     """POST /tasks/{jobId}/replay."""
-    backend = request.app[BACKEND]
-    return accepted_answer(backend, await backend.registry.replay(job_of(request).id), {})
+    backend, job = request.app[BACKEND], job_of(request)
+    backend.catalog.admit(job.type)
+    return accepted_answer(backend, await backend.registry.replay(job.id), {})
 
 
 async def list_jobs(request: web.Request) -> web.Response:
@@ -175,10 +176,15 @@ def _parse_batch(backend: Backend, values: list[Any]) -> list[Task]:
     errors: list[FieldError] = []
     for index, value in enumerate(values):
         try:
+            if isinstance(value, BadRequest):
+                raise value
             tasks.append(backend.catalog.parse(value))
         except InvalidTask as exc:
-            faults = exc.errors or [FieldError(path="", message=exc.detail)]
-            errors += [_at(index, fault) for fault in faults]
+            errors += [_at(index, fault) for fault in exc.errors]
+        except BadRequest as exc:
+            errors.append(FieldError(path=f"[{index}]", message=exc.detail))
+        except ServiceError as exc:
+            raise type(exc)(f"[{index}]: {exc.detail}") from None
     if errors:
         text = "; ".join(f"{fault['path']}: {fault['message']}" for fault in errors[:10])
         raise InvalidBatch(f"The batch is not valid; none of its tasks was accepted. {text}", errors)

@@ -97,3 +97,16 @@ async def test_a_replay_is_a_row_without_further_fields(make):
         first = await http.run({})
         await http.finished((await http.post(f"/tasks/{first['jobId']}/replay")).json()["jobId"])
     assert [set(row) for row in await service.rows_when(2)] == [ROW_FIELDS, ROW_FIELDS]
+
+
+async def test_every_bad_line_is_named_whatever_is_wrong_with_it(http: Client):
+    lines = b'\n{bad\n{"type":"x"}\n\n{}\n{bad2\n{"type":"sleep"}\n'
+    problem = (await http.post("/tasks/batch", data=lines, headers=NDJSON)).problem(400)
+    assert [error["path"].partition(".")[0] for error in problem["errors"]] == ["[0]", "[1]", "[3]", "[4]"]
+    assert problem["errors"][2]["message"].startswith("Line 6 ")
+
+
+async def test_a_task_that_the_settings_do_not_allow_is_named(http: Client):
+    problem = (await http.post("/tasks/batch", [{}, {"type": "fetch", "url": "http://x.com"}])).problem(403)
+    assert problem["code"] == "fetch-disabled"
+    assert problem["detail"].startswith("[1]: ")

@@ -161,3 +161,29 @@ async def test_replay_of_an_open_job_is_a_conflict(http: Client):
 async def test_head_requests_have_no_body(http: Client):
     reply = await http.request("HEAD", "/health")
     assert (reply.status, reply.body) == (200, b"")
+
+
+async def test_an_expectation_that_nobody_knows_is_refused(shared: Service, http: Client):
+    (await http.post("/tasks", {}, headers={"Expect": "a miracle"})).problem(417)
+    (await http.post("/tasks", {}, headers={"Expect": "100-Continue"})).json()
+
+
+@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
+async def test_a_body_that_is_announced_as_too_large_is_not_waited_for(shared: Service, expect: bytes):
+    head = b"POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    reply = await conversation(shared.port, head + expect + b"Content-Length: 99999999999\r\n\r\n")
+    assert reply.startswith(b"HTTP/1.1 413 ")
+    assert b"application/problem+json" in reply
+
+
+async def test_a_body_that_is_not_what_its_encoding_says_is_named_so(http: Client):
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    detail = (await http.post("/tasks", data=b"plain", headers=headers)).problem(400)["detail"]
+    assert detail == "The body cannot be read: Can not decode content-encoding: gzip."
+
+
+@pytest.mark.parametrize("number", [b"1e999", b"-1E+400", b"9" * 400 + b".0"])
+async def test_a_number_beyond_all_bounds_is_no_json(http: Client, number: bytes):
+    body = b'{"payload":' + number + b"}"
+    reply = await http.post("/tasks", data=body, headers={"Content-Type": "application/json"})
+    assert "not valid JSON" in reply.problem(400, "bad-request")["detail"]

@@ -176,3 +176,12 @@ async def test_a_bad_preset_ends_the_process_and_is_named(make, presets, names):
     assert "Traceback" not in service.log
     assert SECRET not in service.log
     assert not (service.storage / "jobs.sqlite").exists()
+
+
+async def test_what_no_job_can_hold_as_json_is_a_text(hooked: Service):
+    async with hooked.client(BEARER) as http:
+        for body in ('{"a":1e999}', '{"a":NaN}', "[" * 151 + "]" * 151):
+            reply = await http.post("/hooks/raw", data=body, headers={"Content-Type": "application/json"})
+            assert reply.status == 202, reply.json()
+            done = await http.finished(reply.json()["jobId"])
+            assert body in json.dumps(done["task"]).replace('\\"', '"')

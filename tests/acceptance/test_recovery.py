@@ -129,3 +129,18 @@ async def test_what_was_answered_is_there_after_the_kill(make):
         assert len(known) == 200
     rows = await service.rows_when(200)
     assert len(rows) == len({row["jobId"] for row in rows}) == 200
+
+
+async def test_jobs_of_what_is_gone_or_forbidden_now_are_not_done_again(make):
+    settings = {"allowFetchTasks": True, "allowPrivateNetworks": True}
+    service: Service = await make(settings).start()
+    async with service.client() as http:
+        gone = (await http.run({"type": "flaky"}))["jobId"]
+        forbidden = (await http.run({"type": "fetch", "url": f"{service.url}/health"}))["jobId"]
+    await service.terminate()
+    again: Service = await make(env={"ASYNC_ENDPOINT_HANDLERS": ""}, at=service.storage).start()
+    async with again.client() as http:
+        for job_id, status, code in ((gone, 400, "invalid-task"), (forbidden, 403, "fetch-disabled")):
+            (await http.post(f"/tasks/{job_id}/replay")).problem(status, code)
+            assert (await http.post(f"/v2/actor-runs/{job_id}/resurrect")).status == status
+        assert (await http.get("/health")).json()["queued"] == 0

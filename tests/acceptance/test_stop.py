@@ -84,3 +84,28 @@ async def test_jobs_that_outlive_the_grace_resume(make):
         interrupted = await http.finished(once)
         assert (interrupted["status"], interrupted["errorCode"]) == ("failed", "interrupted")
     assert [row["jobId"] for row in await service.rows_when(1)] == [once]
+
+
+async def test_half_a_request_does_not_hold_up_a_stop(make):
+    service: Service = await make().start()
+    _, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    head = b"POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    writer.write(head + b"Content-Length: 100\r\n\r\n{")
+    await asyncio.sleep(0.3)
+    start = time.monotonic()
+    assert await service.terminate() == 0
+    assert time.monotonic() - start < 8
+    writer.close()
+
+
+async def test_while_it_stops_the_probe_says_so(make):
+    service: Service = await make().start()
+    async with service.client() as http:
+        job_id = await http.submit({"type": "sleep", "ms": 1500})
+        await http.until_status(job_id, "running")
+        service.send(signal.SIGTERM)
+        probe = {"x-apify-container-server-readiness-probe": "1"}
+        while (reply := await http.get("/", headers=probe)).status == 200:
+            await asyncio.sleep(0.02)
+        reply.problem(503, "draining")
+    assert await service.wait() == 0

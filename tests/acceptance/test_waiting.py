@@ -231,3 +231,16 @@ async def test_a_bad_heartbeat_is_refused_before_the_job_is_accepted(http: Clien
 
 async def test_a_refused_task_with_heartbeats_has_its_own_status(http: Client):
     (await http.post("/run-and-wait?heartbeatMs=1000", {"type": "nope"})).problem(400)
+
+
+async def test_a_quoted_preference_is_one_preference(http: Client):
+    reply = await http.post("/tasks", {"type": "sleep", "ms": 300}, headers={"Prefer": 'foo="a, wait=9"'})
+    assert reply.status == 202
+    assert "Preference-Applied" not in reply.headers
+
+
+@pytest.mark.parametrize("digits", [10, 30, 5000])
+async def test_the_longest_preference_is_clamped_like_any_other(http: Client, digits: int):
+    reply = await http.post("/tasks", {}, headers={"Prefer": "wait=" + "9" * digits})
+    assert reply.status == 200
+    assert "Preference-Applied" in reply.headers

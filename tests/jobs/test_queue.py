@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pytest
 
 LIMITS = {None: 1, "one": 1, "two": 2}
+"""Those of the keys; jobs of any further key each bring their own."""
 
 
 class Clock:
@@ -39,7 +40,8 @@ def job(number: int, *, next_attempt_at: int | None = None, **options: Any) -> J
 
 
 def keyed(number: int, key: str | None, priority: int = 0, **more: Any) -> Job:
-    group: dict[str, Any] = {} if key is None else {"concurrencyKey": key, "concurrencyLimit": LIMITS[key]}
+    limit = LIMITS.get(key, 1 + number % 3)
+    group: dict[str, Any] = {} if key is None else {"concurrencyKey": key, "concurrencyLimit": limit}
     return job(number, priority=priority, **group, **more)
 
 
@@ -57,10 +59,12 @@ class NaiveQueue:
     def next(self, now: float) -> str | None:
         busy = Counter(job.options.concurrency_key for job in self.running.values())
         due = [job for at, job in self.pending.values() if at <= now]
+        blocked = set()
         for job in sorted(due, key=lambda job: (-job.options.priority, job.id)):
             key = job.options.concurrency_key
-            if key is None or busy[key] < LIMITS[key]:
+            if key is None or (key not in blocked and busy[key] < (job.options.concurrency_limit or 1)):
                 return job.id
+            blocked.add(key)
         return None
 
 
@@ -119,7 +123,10 @@ class Pair:
 
 STEP = st.one_of(
     st.tuples(
-        st.just("push"), st.sampled_from(list(LIMITS)), st.integers(-1, 1), st.sampled_from([0, 0, 0, 5])
+        st.just("push"),
+        st.sampled_from([*LIMITS, "mixed"]),
+        st.integers(-1, 1),
+        st.sampled_from([0, 0, 0, 5]),
     ),
     st.sampled_from([("pop",), ("end",), ("end", 0), ("end", 5), ("wait", 1), ("wait", 5)]),
     st.tuples(st.just("remove"), st.integers(0, 9)),
@@ -165,6 +172,13 @@ def test_the_position_is_the_number_of_the_start() -> None:
     positions = {one.id: queue.position(one) for one in jobs}
     assert sorted(positions.values()) == list(range(1, 10))
     assert popped(queue) == sorted(positions, key=positions.__getitem__)
+
+
+def test_of_mixed_limits_the_stricter_one_is_kept() -> None:
+    queue = JobQueue()
+    queue.push(job(0, concurrencyKey="mixed", concurrencyLimit=1), 0)
+    queue.push(job(1, concurrencyKey="mixed", concurrencyLimit=2, priority=1), 0)
+    assert popped(queue) == ["0001"]
 
 
 def test_a_higher_priority_takes_the_place_of_one_that_has_not_started() -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from async_endpoint.errors import InvalidTask, PresetNotFound, SettingsError
+from async_endpoint.errors import FetchDisabled, InvalidTask, PresetNotFound, SettingsError
 from async_endpoint.web.presets import Presets
 
 if TYPE_CHECKING:
@@ -106,3 +106,11 @@ def test_the_request_is_the_payload_where_the_type_takes_one_and_the_preset_sets
         "none": {"type": "sleep"},
         "null": {"payload": None},
     }
+
+
+def test_a_preset_of_a_type_that_the_settings_do_not_allow_is_a_fault() -> None:
+    def refuse(_task: Mapping[str, Any]) -> None:
+        raise FetchDisabled
+
+    with pytest.raises(SettingsError, match=r"^presets\.a\.type is not valid: Fetch tasks are off"):
+        Presets({"a": {"type": "fetch", "url": "http://example.com"}}, refuse, lambda _name: False)

@@ -154,6 +154,7 @@ async def resurrect(request: web.Request, job: Job) -> web.Response:
     backend = request.app[BACKEND]
     if not job.terminal:
         raise ApiError(400, "operation-not-allowed", "Only a finished run can be resurrected.")
+    backend.catalog.admit(job.type)
     notes = dict(job.notes or {})
     notes |= {
         "run": run_model.run_id(job),
