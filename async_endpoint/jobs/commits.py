@@ -19,8 +19,9 @@ logger = logging.getLogger(__name__)
 
 _QUIET_TURNS = 2
 _LINGER_TURNS = 16
-"""A commit with acceptances starts when nothing was added for so many turns of the event loop, or after so many in
-all. An effect-free job that starts at once, and ends within its first step, shares the commit that way."""
+"""A commit with acceptances, or after one of a crowd, starts when nothing was added for so many turns of the event
+loop, or after so many in all. An effect-free job that starts at once and ends within its first step, or a job that
+starts and ends while many do, is written once that way."""
 
 _RETRY_SECONDS = 0.5
 """The gap between two tries of a commit that failed."""
@@ -129,6 +130,7 @@ class GroupCommit:
         self._open = Group()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
+        self._busy = False
         self._crowd = 0
         self._gathered = asyncio.Event()
         self._idle.set()
@@ -200,6 +202,7 @@ class GroupCommit:
             self._wake.clear()
             group, self._open = self._open, Group()
             group.open = False
+            self._busy = len(group.writes) >= _CROWD
             try:
                 await self._commit(group)
             except Exception as exc:
@@ -210,9 +213,11 @@ class GroupCommit:
             self._crowd = group.waiters + self._open.waiters
 
     async def _linger(self) -> None:
-        """Let jobs that are about to be accepted come further."""
+        """Let jobs that are about to be accepted come further, and a crowd gather; a lone end is not held up."""
+        if not self._open.waiters and not self._busy:
+            return
         quiet = turns = 0
-        while self._open.waiters and quiet < _QUIET_TURNS and turns < _LINGER_TURNS:
+        while quiet < _QUIET_TURNS and turns < _LINGER_TURNS:
             added = self._added
             await asyncio.sleep(0)
             turns += 1
