@@ -3,8 +3,8 @@
     python row_files.py FOLDER BASE
 
 Reads rows from standard input, each as a line `NUMBER SIZE` and SIZE bytes; a line `0 0` ends a batch, which is then
-answered by a line with the highest number written, or by `! ` and what went wrong. Ends with its input. Files are in
-the layout of the Apify SDK: `000000001.json` and on, beside `__metadata__.json`.
+answered by a line with the number of items, or by `! ` and what went wrong. Ends with its input. Files are in the
+layout of the Apify SDK: `000000001.json` and on, beside `__metadata__.json`.
 """
 
 from __future__ import annotations
@@ -43,13 +43,21 @@ def describe(folder: Path, count: int) -> None:
     draft.replace(path)
 
 
+def _described(folder: Path) -> int:
+    """How many items the metadata file tells of."""
+    try:
+        return int(json.loads((folder / METADATA).read_bytes())["item_count"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
 class RowFiles:
     """The files of one dataset; `base` files were there before row 1."""
 
     def __init__(self, folder: Path, base: int) -> None:
         self._folder = folder
         self._base = base
-        self._count = base
+        self._count = max(base, _described(folder))
         self._described_at = 0.0
 
     def serve(self, rows: BinaryIO, answers: BinaryIO) -> None:

@@ -73,7 +73,7 @@ class RowWriter:
 
     def ended(self, job: Job) -> None:
         """An ended job owes its row; its number in the store is all that this needs."""
-        self.last = job.row or self.last
+        self.last = max(self.last, job.row or 0)
         self._idle.clear()
         if len(self._queue) >= _BACKLOG or self._held >= _BACKLOG_BYTES:
             self._fall_behind()

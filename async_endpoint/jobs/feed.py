@@ -37,9 +37,10 @@ class Feed:
                 reader.put_nowait(transition)
 
     def close(self) -> None:
-        """End every reader."""
-        for reader in list(self._readers):
-            self._drop(reader)
+        """Let every reader come to an end."""
+        for reader in self._readers:
+            reader.put_nowait(None)
+        self._readers.clear()
 
     @contextmanager
     def subscribe(self) -> Iterator[asyncio.Queue[Transition | None]]:

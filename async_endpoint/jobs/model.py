@@ -127,10 +127,8 @@ class WebhookOptions(Model):
         ),
     ]
     events: Annotated[
-        tuple[WebhookEvent, ...] | None,
-        Field(
-            min_length=1, max_length=20, description="Which events to send; the terminal ones when absent."
-        ),
+        Annotated[tuple[WebhookEvent, ...], Field(max_length=20, json_schema_extra={"minItems": 1})] | None,
+        Field(description="Which events to send; the terminal ones when absent."),
     ] = None
     secret: Annotated[
         str | None,

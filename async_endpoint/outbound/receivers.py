@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 def receiver_faults(webhook: WebhookOptions) -> Iterator[tuple[str, str]]:
     """Every member that is not right, and why, without the value: it may be secret."""
     yield from _fault("url", lambda: check_url(parse_url(webhook.url)))
+    if webhook.events == ():
+        yield "events", "name one event at least, or leave it out for the terminal ones"
     if webhook.secret is not None:
         secret = webhook.secret
         yield from _fault("secret", lambda: decode_secret(secret))

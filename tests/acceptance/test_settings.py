@@ -6,10 +6,12 @@ import asyncio
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from tests.acceptance.service import Service, free_port
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from tests.acceptance.service import Service
 
 # Each of these is one start; every field in it must be named.
 BAD_SETTINGS: list[dict[str, Any]] = [

@@ -215,6 +215,7 @@ async def test_unknown_jobs_and_deliveries_are_not_found(http):
         ({"url": "ftp://example.com"}, "options.webhooks.0.url"),
         ({"url": "https://user:pass@example.com"}, "options.webhooks.0.url"),
         ({"url": "https://example.com", "events": ["job.exploded"]}, "options.webhooks.0.events.0"),
+        ({"url": "https://example.com", "events": []}, "options.webhooks.0.events"),
         ({"url": "https://example.com", "secret": "not base64!"}, "options.webhooks.0.secret"),
         ({"url": "https://example.com", "headers": {"Host": "x"}}, "options.webhooks.0.headers"),
         ({"url": "https://example.com", "method": "PUT"}, "options.webhooks.0.method"),

@@ -44,7 +44,8 @@ def test_rows_are_numbered_after_what_was_there(tmp_path: Path) -> None:
 
 def test_a_row_that_comes_again_replaces_its_file(tmp_path: Path) -> None:
     serve(tmp_path, batch((1, b"a longer text"), (2, b"b")))
-    assert serve(tmp_path, batch((1, b"short"))) == [b"1"]
+    assert serve(tmp_path, batch((1, b"short"))) == [b"2"]
+    assert metadata(tmp_path)["item_count"] == 2
     assert written(tmp_path) == {"000000001.json": b"short", "000000002.json": b"b"}
 
 

@@ -58,3 +58,11 @@ async def test_the_end_wakes_those_who_wait_and_comes_once() -> None:
         assert await asyncio.wait_for(waiting, 5) is None
         feed.publish(Transition("after", b"{}"))
         assert names(reader) == []
+
+
+def test_what_was_told_before_the_end_is_still_heard() -> None:
+    feed = Feed()
+    with feed.subscribe() as reader:
+        feed.publish(Transition("last", b"{}"))
+        feed.close()
+    assert names(reader) == ["last", None]

@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import sys
 import time
 from collections import Counter
@@ -20,6 +19,7 @@ import aiohttp
 
 from tests.platform.api import DATASET_ID, RUN_ID, STORE_ID
 from tests.platform.standin import TOKEN, StandIn
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,7 @@ class Run:
         self.platform = platform
         self.disk = folder / "disk"
         self.log = folder / "log.txt"
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._env = env or {}
         self._process: asyncio.subprocess.Process | None = None
@@ -234,10 +234,3 @@ async def rows_of(run: Run, job_ids: list[str], timeout: float = 30) -> Counter[
         if not set(job_ids) - set(counts) or time.monotonic() > deadline:
             return counts
         await asyncio.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
