@@ -6,7 +6,7 @@ PYTHON_CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
 IMAGE := async-endpoint
 
 # Most tests wait, so there are more workers than cores.
-SIDE_BY_SIDE := -n 6 --dist worksteal
+SIDE_BY_SIDE := -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test check format bench soak docs docker
