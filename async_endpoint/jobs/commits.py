@@ -41,9 +41,10 @@ class Write:
     Attributes:
         group: The commit that it was put into last.
         refused: It was taken back because that commit failed; it never happened.
+        tried: A commit with it failed. Nothing joins it then: who did would overtake what that commit held.
     """
 
-    __slots__ = ("changes", "follows", "group", "refused", "then", "undo")
+    __slots__ = ("changes", "follows", "group", "refused", "then", "tried", "undo")
 
     def __init__(
         self, changes: Iterable[Change], then: Callback | None, undo: Callback | None, follows: Write | None
@@ -53,12 +54,13 @@ class Write:
         self.undo = undo
         self.follows = follows
         self.refused = False
+        self.tried = False
         self.group: Group
 
     @property
     def open(self) -> bool:
         """Whether its commit has yet to start, so that more can join it."""
-        return self.group.open
+        return self.group.open and not self.tried
 
     async def settled(self) -> None:
         """Wait for the commit.
@@ -274,6 +276,7 @@ class GroupCommit:
         self._open.writes = self._sift(self._open.writes, undo=False)
         for write in kept:
             write.group = self._open
+            write.tried = True
         group.error = exc
         group.settled.set()
         self.write([Change("meta", "lastFailure", b'"%d"' % now_ms())])

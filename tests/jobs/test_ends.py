@@ -115,3 +115,16 @@ def test_a_refused_acceptance_leaves_no_gap_in_the_rows(process: Process, heard:
     process.settle()
     assert heard.rows == [1, 2, 3]
     assert process.store.last_row() == 3
+
+
+def test_a_job_that_ends_after_a_commit_failed_has_its_row_behind_those_of_that_commit(
+    process: Process, heard: Heard
+) -> None:
+    delayed = {"type": "free", "s": 0.7, "options": {"delayMs": 5000}}
+    late, early = process.submit(delayed, {"type": "plain", "s": 5.1})
+    process.advance(4.9)
+    process.failing = True
+    process.advance(0.9)  # the start of the one and the end of the other were tried in one commit
+    process.failing = False
+    process.advance(1)
+    assert [(job.id, job.row) for job in heard.jobs] == [(early, 1), (late, 2)]
