@@ -1,4 +1,4 @@
-"""What all tests share: the tools that a machine may lack, and what a missing one means.
+"""What all tests share: a stand-in for the platform, the tools that a machine may lack, and what a missing one means.
 
 A test asks for a tool by its fixture. Where the tool is missing the test is skipped, and one line at the end
 says how to get it. With `REQUIRE_ALL=1` in the environment, as in CI, a skipped test fails the run.
@@ -10,10 +10,23 @@ import os
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.platform.standin import StandIn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 NODE_FOLDER = Path(__file__).parent / "node"
+
+
+@pytest.fixture
+def platform() -> Iterator[StandIn]:
+    """A stand-in for the Apify API."""
+    with StandIn() as standin:
+        yield standin
 
 
 @pytest.fixture(scope="session")

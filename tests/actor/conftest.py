@@ -1,4 +1,4 @@
-"""The stand-in, and machines that come and go over its key-value store."""
+"""Machines that come and go over the key-value store of the platform's stand-in."""
 
 from __future__ import annotations
 
@@ -9,19 +9,13 @@ import pytest
 from async_endpoint.actor import records as records_module
 from async_endpoint.actor import replica as replica_module
 from tests.actor.machines import Machine
-from tests.platform.standin import StandIn
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.actor.machines import Open
-
-
-@pytest.fixture
-def platform() -> Iterator[StandIn]:
-    with StandIn() as standin:
-        yield standin
+    from tests.platform.standin import StandIn
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from async_endpoint.actor import replica as replica_module
 from async_endpoint.actor.records import Records
 from async_endpoint.actor.replica import Replica
 from async_endpoint.jobs.database import Database
@@ -17,8 +18,17 @@ from tests.platform.standin import TOKEN, StandIn
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
 PUT = "^PUT .*/records/"
 Open = Callable[..., Awaitable["Machine"]]
+
+
+def compact_early(monkeypatch: pytest.MonkeyPatch, *, size: int, pause: float) -> None:
+    """Let a replica make a snapshot after so many bytes, `pause` seconds after the last one."""
+    monkeypatch.setattr(replica_module, "_COMPACT_BYTES", size)
+    monkeypatch.setattr(replica_module, "_COMPACT_PAUSE", pause)
+    monkeypatch.setattr(replica_module, "_COMPACT_SHARE", 0)
 
 
 class Machine:

@@ -13,7 +13,7 @@ from async_endpoint.actor import replica as replica_module
 from async_endpoint.actor.records import RecordsError
 from async_endpoint.actor.segments import PREFIX
 from async_endpoint.errors import StoreError
-from tests.actor.machines import PUT
+from tests.actor.machines import PUT, compact_early
 from tests.platform.storage import Fault
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ def segments(platform: StandIn) -> list[str]:
 async def test_segments_become_a_snapshot_and_are_removed_after_it(
     machine: Open, platform: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replica_module, "_COMPACT_BYTES", 300_000)
-    monkeypatch.setattr(replica_module, "_COMPACT_PAUSE", 0.0)
-    monkeypatch.setattr(replica_module, "_COMPACT_SHARE", 0)
+    compact_early(monkeypatch, size=300_000, pause=0.0)
     first = await machine()
     for n in range(60):
         await first.commit(f"a{n}", value=os.urandom(20_000))
@@ -120,9 +118,7 @@ async def test_a_snapshot_of_many_parts_is_read(
 async def test_an_older_snapshot_is_as_good_where_all_changes_after_it_are_there(
     machine: Open, platform: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replica_module, "_COMPACT_BYTES", 1)
-    monkeypatch.setattr(replica_module, "_COMPACT_PAUSE", 0.0)
-    monkeypatch.setattr(replica_module, "_COMPACT_SHARE", 0)
+    compact_early(monkeypatch, size=1, pause=0.0)
     first = await machine()
     platform.faults = [Fault("status", "^DELETE", 500)]
     for n in range(3):

@@ -8,7 +8,7 @@ import pytest
 
 from async_endpoint.actor import replica as replica_module
 from async_endpoint.actor.records import RecordsError
-from tests.actor.machines import PUT
+from tests.actor.machines import PUT, compact_early
 from tests.platform.storage import Fault, chaos
 
 if TYPE_CHECKING:
@@ -145,9 +145,7 @@ async def test_durability_snapshot_keeps_what_could_not_be_written(machine: Open
 async def test_no_confirmed_group_is_lost_while_a_fifth_of_all_calls_fails(
     machine: Open, platform: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replica_module, "_COMPACT_BYTES", 200_000)
-    monkeypatch.setattr(replica_module, "_COMPACT_PAUSE", 0.1)
-    monkeypatch.setattr(replica_module, "_COMPACT_SHARE", 0)
+    compact_early(monkeypatch, size=200_000, pause=0.1)
     platform.faults = chaos(0.2, hang_seconds=0.4)
     confirmed: set[str] = set()
     for life in range(4):

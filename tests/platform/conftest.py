@@ -1,4 +1,4 @@
-"""A platform, and runs on it."""
+"""Runs on the platform's stand-in."""
 
 from __future__ import annotations
 
@@ -8,17 +8,12 @@ import aiohttp
 import pytest
 
 from tests.platform.harness import Run
-from tests.platform.standin import StandIn
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-
-@pytest.fixture
-def platform() -> Iterator[StandIn]:
-    with StandIn() as standin:
-        yield standin
+    from tests.platform.standin import StandIn
 
 
 @pytest.fixture

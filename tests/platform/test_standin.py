@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -15,15 +14,6 @@ from apify_client.errors import ApifyApiError
 from tests.platform.api import DATASET_ID, PRICING, RUN_ID, STORE_ID
 from tests.platform.standin import TOKEN, StandIn
 from tests.platform.storage import Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def platform() -> Iterator[StandIn]:
-    with StandIn() as standin:
-        yield standin
 
 
 @pytest.fixture
