@@ -101,9 +101,10 @@ class Attempt:
         self._timeout_ms = timeout_ms
         self._max_result_bytes = max_result_bytes
         self._on_end = on_end
+        self._begun = False
         self._ended = False
         self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[object] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Let the handler run, unless the attempt was stopped before."""
@@ -114,37 +115,31 @@ class Attempt:
             self.deadline = now_ms() + self._timeout_ms
             self._timer = loop.call_later(self._timeout_ms / 1000, self.stop, StopReason.TIMEOUT)
         self._task = loop.create_task(self._run(), name=f"job {self.job.id} ({self.job.type})")
-        self._task.add_done_callback(self._done)
 
     def stop(self, reason: StopReason) -> None:
         """Tell the handler to end; after `CLEAN_UP_SECONDS` the attempt has ended whatever it does."""
-        if self._ended or (self._task is not None and self._task.done()):
+        if self._ended:
             return
         first = self.stop_reason is None
         self.stop_reason = reason if first else max(reason, self.stop_reason or reason)
         if not first:
             return
         self._cancel_timer()
-        if self._task is None:
+        if self._task is not None:
+            self._task.cancel()
+        if self._begun:
+            self._timer = asyncio.get_running_loop().call_later(CLEAN_UP_SECONDS, self._give_up)
+        else:
             self._end(self._stopped())
-            return
-        self._task.cancel()
-        self._timer = asyncio.get_running_loop().call_later(CLEAN_UP_SECONDS, self._give_up)
 
-    async def _run(self) -> object:
-        try:
-            return await self._handler.run(self)
-        except (SystemExit, KeyboardInterrupt) as exc:
-            raise JobError(f"The handler tried to end the process: {exc!r}", retryable=False) from exc
-
-    def _done(self, task: asyncio.Task[object]) -> None:
+    async def _run(self) -> None:
+        self._begun = True
+        outcome = await self._outcome()
         if self._ended:
             logger.warning("job=%s type=%s handler ended after it was given up", self.job.id, self.job.type)
-            if not task.cancelled():
-                task.exception()
-            return
-        self._cancel_timer()
-        self._end(self._outcome(task))
+        else:
+            self._cancel_timer()
+            self._end(outcome)
 
     def _give_up(self) -> None:
         logger.warning("job=%s type=%s handler ignores that it was stopped", self.job.id, self.job.type)
@@ -158,16 +153,18 @@ class Attempt:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _outcome(self, task: asyncio.Task[object]) -> Outcome:
-        if self.stop_reason is not None:
-            if not task.cancelled():
-                task.exception()
-            return self._stopped()
-        if task.cancelled():
+    async def _outcome(self) -> Outcome:
+        try:
+            value = await self._handler.run(self)
+        except (Exception, asyncio.CancelledError, SystemExit, KeyboardInterrupt) as exc:
+            return self._stopped() if self.stop_reason is not None else self._raised(exc)
+        return self._stopped() if self.stop_reason is not None else self._completed(value)
+
+    def _raised(self, exc: BaseException) -> Outcome:
+        if isinstance(exc, asyncio.CancelledError):
             return _failed("The handler cancelled itself.")
-        exc = task.exception()
-        if exc is None:
-            return self._completed(task.result())
+        if isinstance(exc, SystemExit | KeyboardInterrupt):
+            return _failed(f"The handler tried to end the process: {exc!r}")
         if isinstance(exc, RetryableResult):
             return self._completed(exc.result)._replace(retryable=True, retry_after_ms=exc.retry_after_ms)
         if isinstance(exc, JobError):

@@ -17,10 +17,9 @@ from .thread import WorkThread
 
 logger = logging.getLogger(__name__)
 
-_QUIET_TURNS = 2
 _LINGER_TURNS = 16
-"""A commit with acceptances, or after one of a crowd, starts when nothing was added for so many turns of the event
-loop, or after so many in all. An effect-free job that starts at once and ends within its first step, or a job that
+"""A commit with acceptances, or after one of a crowd, starts when nothing was added for a turn of the event loop, or
+after so many in all. An effect-free job that starts at once and ends within its first step, or a job that
 starts and ends while many do, is written once that way."""
 
 _RETRY_SECONDS = 0.5
@@ -218,12 +217,11 @@ class GroupCommit:
         """Let jobs that are about to be accepted come further, and a crowd gather; a lone end is not held up."""
         if not self._open.waiters and not self._busy:
             return
-        quiet = turns = 0
-        while quiet < _QUIET_TURNS and turns < _LINGER_TURNS:
+        for _ in range(_LINGER_TURNS):
             added = self._added
             await asyncio.sleep(0)
-            turns += 1
-            quiet = quiet + 1 if self._added == added else 0
+            if self._added == added:
+                return
 
     async def _gather(self) -> None:
         """Wait for the crowd that the last commit answered: one round trip can carry all of it again."""

@@ -184,7 +184,8 @@ class Dispatcher:
         self.running -= 1
         self._slots.release()
         self._queue.release(attempt.job)
-        self._work.set()
+        if self._queue.ready:
+            self._work.set()
         if not self.running:
             self._quiet.set()
         entry.attempt = None
