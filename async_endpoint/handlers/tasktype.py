@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, create_model
 
+from ..errors import JobError, ServiceError
 from ..jobs.model import DEFAULT_OPTIONS, JobOptions
 from .context import JobContext, Resources
 
@@ -88,11 +89,17 @@ class BoundHandler:
         self.on_interrupt = task_type.on_interrupt
         self._function = task_type.function
         self._model = task_type.model
+        self._admit = task_type.admit
         self._resources = resources
         self._is_async = inspect.iscoroutinefunction(task_type.function)
 
     async def run(self, attempt: Attempt) -> object:
-        """Execute the attempt's task."""
+        """Execute the attempt's task, unless the settings have come to refuse its type since it was accepted."""
+        if self._admit is not None:
+            try:
+                self._admit(self._resources.settings)
+            except ServiceError as exc:
+                raise JobError(exc.detail, retryable=False) from None
         params = self._model.model_validate_json(attempt.job.task)
         context = JobContext(attempt, self._resources)
         if self._is_async:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_CODE = "handler-error"
+"""The error code of a handler that names none."""
+
 CLEAN_UP_SECONDS = 5.0
 """How long a handler may clean up after it was told to stop; then its slot is free whatever it does."""
 
@@ -193,8 +196,8 @@ class Attempt:
         return Outcome(JobStatus.COMPLETED, result)
 
 
-def _failed(error: str, code: str = "handler-error") -> Outcome:
-    return Outcome(JobStatus.FAILED, error=clean_error(error), code=clean_error(str(code)))
+def _failed(error: str, code: str = _CODE) -> Outcome:
+    return Outcome(JobStatus.FAILED, error=clean_error(error), code=clean_error(str(code)) or _CODE)
 
 
 def _message(exc: BaseException) -> Any:

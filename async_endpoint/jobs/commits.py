@@ -65,7 +65,8 @@ class Write:
         """Wait for the commit.
 
         Raises:
-            StoreUnavailable: It failed. A write with `undo` is gone then; any other is tried until it succeeds.
+            StoreUnavailable: It failed, or the one before it. A write with `undo` is gone then; any other is tried
+                until it succeeds.
         """
         group = self.group
         await group.settled.wait()
@@ -268,24 +269,27 @@ class GroupCommit:
             self._idle.set()
 
     def _fail(self, group: Group, exc: Exception) -> None:
+        """Refuse what can be undone, here and in the next commit, which may take as long to fail; keep the rest."""
         self._note(exc)
-        kept = self._sift(group.writes)
-        self._open.writes[:0] = kept
-        self._open.writes = self._sift(self._open.writes, undo=False)
-        for write in kept:
-            write.group = self._open
+        waiting, self._open = self._open, Group()
+        for write in group.writes:
             write.tried = True
-        group.error = exc
-        group.settled.set()
+        for write in self._sift(group.writes + waiting.writes):
+            write.group = self._open
+            self._open.writes.append(write)
+        for failed in (group, waiting):
+            failed.open = False
+            failed.error = exc
+            failed.settled.set()
         self.write([Change("meta", "lastFailure", b'"%d"' % now_ms())])
 
-    def _sift(self, writes: list[Write], *, undo: bool = True) -> list[Write]:
+    def _sift(self, writes: list[Write]) -> list[Write]:
         """The writes that are kept after a failure; the others are told."""
         kept = []
         for write in writes:
             if write.follows is not None and write.follows.refused:
                 write.refused = True
-            elif undo and write.undo is not None:
+            elif write.undo is not None:
                 write.refused = True
                 _call(write.undo)
             else:

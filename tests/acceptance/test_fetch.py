@@ -51,6 +51,26 @@ async def test_fetch_is_refused_where_it_is_off(http: Client):
     (await http.post("/tasks/batch", [{"payload": 1}, task])).problem(403, "fetch-disabled")
 
 
+async def test_a_fetch_that_waits_while_fetch_is_turned_off_does_not_go_out(make: Factory):
+    service = make({"allowFetchTasks": True, "allowPrivateNetworks": True})
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response()
+
+    async with serving(answer) as url:
+        await service.start()
+        task = {"type": "fetch", "url": url, "options": {"delayMs": 2000}}
+        async with service.client() as http:
+            job_id = await http.submit(task)
+            service.settings["allowFetchTasks"] = False
+            await service.restart()
+            ended = await http.finished(job_id)
+    assert (ended["status"], ended["errorCode"], asked) == ("failed", "handler-error", [])
+    assert "allowFetchTasks" in ended["error"]
+
+
 async def test_what_is_no_request_is_not_accepted(client: Client):
     for wrong in ({}, {"url": "nowhere"}, {"url": "http://a", "headers": {"Host": "b"}}, {"url": 5}):
         problem = (await client.post("/tasks", {"type": "fetch", **wrong})).problem(400, "invalid-task")

@@ -152,19 +152,19 @@ async def test_many_jobs_that_end_during_the_last_look_into_the_store_are_not_fo
     monkeypatch.setattr(rows_module, "_BACKLOG", 3)
     office.start()
     await office.written()
-    read, late = office.store.ended_after, [0]
+    read, late = office.store.ended_after, asyncio.Event()
 
     async def read_before_others_end(row: int, limit: int) -> list[Job]:
         found = await read(row, limit)
-        if not found and not office.rows._behind and not late[0]:
-            late[0] = 5
+        if not found and not office.rows._behind and not late.is_set():
             office.tell(await office.end(5))
+            late.set()
         return found
 
     monkeypatch.setattr(office.store, "ended_after", read_before_others_end)
     office.tell(await office.end(4))
-    assert await office.written() == list(range(1, late[0] + 5))
-    assert late[0]
+    await asyncio.wait_for(late.wait(), 10)
+    assert await office.written() == list(range(1, 10))
 
 
 async def test_rows_that_could_not_be_written_come_again(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel
 
-from async_endpoint.errors import FetchDisabled, InvalidTask, StartError
+from async_endpoint.errors import FetchDisabled, InvalidTask, JobError, StartError
 from async_endpoint.handlers import JobContext, handler
 from async_endpoint.handlers.catalog import load_catalog
 from async_endpoint.handlers.context import Resources
@@ -105,6 +105,19 @@ def test_what_is_not_json_is_refused(payload: Any) -> None:
 def test_a_type_can_be_switched_off_by_the_settings() -> None:
     with pytest.raises(FetchDisabled):
         CATALOG.parse({"type": "fetch", "url": "https://example.com"})
+
+
+async def test_a_type_that_was_switched_off_after_the_acceptance_does_not_run() -> None:
+    def admit(_: Settings) -> None:
+        raise FetchDisabled
+
+    @handler("test", admit=admit)
+    async def run(params: Params, ctx: JobContext) -> None:
+        raise AssertionError
+
+    with pytest.raises(JobError, match="allowFetchTasks") as caught:
+        await bound(run).run(Attempt())  # type: ignore[arg-type]
+    assert not caught.value.retryable
 
 
 def test_secrets_are_shown_masked_and_kept() -> None:

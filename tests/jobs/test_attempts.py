@@ -148,6 +148,7 @@ def test_what_a_handler_raises_says_how_the_attempt_ended(error: BaseException, 
 def test_an_error_that_cannot_be_shown_is_one_all_the_same() -> None:
     assert run(raising(Unreadable()))[0].error == "Unreadable: (an error without a readable message)"
     assert run(raising(JobError("a\ud800", code="b\ud800")))[0][2:4] == ("a?", "b?")
+    assert run(raising(JobError("a", code="")))[0].code == "handler-error"
     assert len(run(raising(ValueError("x" * 20_000)))[0].error or "") == MAX_ERROR_CHARS
 
 

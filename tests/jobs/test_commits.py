@@ -104,14 +104,19 @@ async def test_what_can_be_undone_is_refused_with_all_that_follows_from_it(
     disk.go_on.clear()
     await asyncio.to_thread(disk.busy.wait)
     store.write(put("late"), lambda: undone.append("never"), follows=accept)
+    next_one = store.write(put("next"), undo=lambda: undone.append("next"))
     disk.go_on.set()
     with pytest.raises(StoreUnavailable):
         await accept.settled()
+    assert undone == ["job", "next"], "nobody waits for a second commit to fail"
+    with pytest.raises(StoreUnavailable):
+        await next_one.settled()
     disk.full = False
     await other.committed()
     await store.flush()
-    assert undone == ["job"]
-    assert [store.get("meta", key) for key in ("job", "end", "late", "other")] == [None, None, None, b"1"]
+    assert undone == ["job", "next"]
+    keys = ("job", "end", "late", "next", "other")
+    assert [store.get("meta", key) for key in keys] == [None, None, None, None, b"1"]
     assert accept.refused
     assert not other.refused
 
