@@ -83,7 +83,11 @@ def test_a_skipped_test_fails_the_run_where_all_are_required(
         "def test_node(node_modules): ...\ndef test_more(node_modules): ...\n"
     )
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "xdist", "-n", workers]
-    environ = os.environ | {"REQUIRE_ALL": require_all, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environ = os.environ | {
+        "REQUIRE_ALL": require_all,
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTHONPATH": str(ROOT),
+    }
     done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60)
     assert done.returncode == code, done.stdout
     assert done.stdout.count("2 skipped: needs Node.js 20 or newer") == 1

@@ -127,10 +127,14 @@ class Database:
         connection = sqlite3.connect(
             self.path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {'OFF' if self._disposable else 'FULL'}")
-        connection.execute("PRAGMA journal_size_limit = 16777216")
-        connection.execute("PRAGMA cache_size = -4000")
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {'OFF' if self._disposable else 'FULL'}")
+            connection.execute("PRAGMA journal_size_limit = 16777216")
+            connection.execute("PRAGMA cache_size = -4000")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     def apply(self, changes: Changes) -> None:
