@@ -106,6 +106,7 @@ class Attempt:
         self._on_end = on_end
         self._begun = False
         self._ended = False
+        self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -113,11 +114,10 @@ class Attempt:
         """Let the handler run, unless the attempt was stopped before."""
         if self._ended:
             return
-        loop = asyncio.get_running_loop()
         if self._timeout_ms is not None:
             self.deadline = now_ms() + self._timeout_ms
-            self._timer = loop.call_later(self._timeout_ms / 1000, self.stop, StopReason.TIMEOUT)
-        self._task = loop.create_task(self._run(), name=f"job {self.job.id} ({self.job.type})")
+            self._timer = self._loop.call_later(self._timeout_ms / 1000, self.stop, StopReason.TIMEOUT)
+        self._task = self._loop.create_task(self._run(), name=f"job {self.job.id} ({self.job.type})")
 
     def stop(self, reason: StopReason) -> None:
         """Tell the handler to end; after `CLEAN_UP_SECONDS` the attempt has ended whatever it does."""
@@ -131,7 +131,7 @@ class Attempt:
         if self._task is not None:
             self._task.cancel()
         if self._begun:
-            self._timer = asyncio.get_running_loop().call_later(CLEAN_UP_SECONDS, self._give_up)
+            self._timer = self._loop.call_later(CLEAN_UP_SECONDS, self._give_up)
         else:
             self._end(self._stopped())
 
@@ -159,7 +159,9 @@ class Attempt:
     async def _outcome(self) -> Outcome:
         try:
             value = await self._handler.run(self)
-        except (Exception, asyncio.CancelledError, SystemExit, KeyboardInterrupt) as exc:
+        except BaseException as exc:
+            if asyncio.current_task(self._loop) is not self._task:
+                raise  # it does not run: it is thrown away, together with its loop
             return self._stopped() if self.stop_reason is not None else self._raised(exc)
         return self._stopped() if self.stop_reason is not None else self._completed(value)
 

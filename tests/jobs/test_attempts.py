@@ -133,6 +133,16 @@ def test_a_result_must_be_json_of_bounded_size(value: object, code: str | None) 
             Outcome(FAILED, error="The handler cancelled itself.", code="handler-error"),
         ),
         (
+            BaseExceptionGroup("two", [KeyboardInterrupt(), ValueError()]),
+            Outcome(
+                FAILED,
+                error="BaseExceptionGroup: two (2 sub-exceptions)",
+                code="handler-error",
+                retryable=True,
+            ),
+        ),
+        (GeneratorExit(), Outcome(FAILED, error="GeneratorExit: ", code="handler-error", retryable=True)),
+        (
             SystemExit(3),
             Outcome(
                 FAILED, error="The handler tried to end the process: SystemExit(3)", code="handler-error"
