@@ -14,11 +14,12 @@ from .queue import JobQueue
 from .retries import MAX_INTERRUPTIONS, gap_ms, may_retry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from .entry import Entry
     from .live import LiveJobs
     from .metrics import Metrics
+    from .model import JobOptions
 
 CANCELLED = Outcome(JobStatus.CANCELLED, error="The job was cancelled.", code="cancelled")
 
@@ -76,10 +77,10 @@ class Dispatcher:
         """The code that runs the job."""
         return self._handlers[job.type]
 
-    @property
-    def free_slots(self) -> int:
-        """Slots without a job."""
-        return self._limits.max_concurrent - self.running
+    def starting(self, pending: int, new: Iterable[JobOptions]) -> int:
+        """How many of so many pending jobs, and of new ones with these options, start at once."""
+        free = self._limits.max_concurrent - self.running
+        return min(free, pending - self._queue.held + self._queue.startable(new))
 
     def position(self, job: Job) -> int:
         """About how many starts from now a pending job's will be, counted from 1."""

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from .clock import from_datetime, now_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from .model import Job
+    from .model import Job, JobOptions
 
 _WALL_CLOCK_LOOK_SECONDS = 1.0
 """A set clock is not announced to anyone, so a `startAt` is looked at this often while one is waited for."""
@@ -158,6 +158,10 @@ class KeyLane:
             (out for out in self._out.values() if _order(out) > _order(job)), key=_order, reverse=True
         )
 
+    def room(self, limit: int) -> int:
+        """How many new jobs could leave the lane at once, by this limit."""
+        return 0 if self._jobs else max(0, limit - len(self._out))
+
     def take_back(self, job: Job) -> None:
         """Let a job wait here again."""
         del self._out[job.id]
@@ -222,6 +226,27 @@ class JobQueue:
     def ready(self) -> bool:
         """Whether `pop` has one."""
         return len(self._ready) > 0
+
+    @property
+    def held(self) -> int:
+        """How many may not start yet, whatever slots are free."""
+        return self._size - len(self._ready)
+
+    def startable(self, options: Iterable[JobOptions]) -> int:
+        """How many new jobs with these options could start at once, were there slots for all."""
+        rooms: dict[str, int] = {}
+        count = 0
+        for each in options:
+            key = each.concurrency_key
+            if each.delay_ms or each.start_at is not None:
+                continue
+            if key is not None:
+                room = rooms.setdefault(key, self._keys.get(key, KeyLane()).room(each.concurrency_limit or 1))
+                if room == 0:
+                    continue
+                rooms[key] -= 1
+            count += 1
+        return count
 
     def release(self, job: Job) -> None:
         """A popped job ended or went back: its concurrency key has room for another."""

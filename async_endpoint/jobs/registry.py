@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import Draining, JobNotFinished, JobNotFound, QueueFull, StoreUnavailable
+from ..errors import Draining, InvalidBatch, JobNotFinished, JobNotFound, QueueFull, StoreUnavailable
 from .attempts import Handler, StopReason
 from .clock import JobIds, from_datetime, now_ms
 from .dispatcher import CANCELLED, Dispatcher, Limits
@@ -182,14 +182,14 @@ class JobRegistry:
         """Make jobs of tasks, all or none; returns once they are committed.
 
         Raises:
-            QueueFull, Draining, StoreUnavailable, IdempotencyConflict: Nothing was accepted.
+            QueueFull, InvalidBatch, Draining, StoreUnavailable, IdempotencyConflict: Nothing was accepted.
         """
         known = self._keys.find(idempotency) if idempotency is not None else None
         if known is not None:
             if known.write is not None:
                 await known.write.settled()
             return Accepted(list(self._kept(known.job_ids)), replayed=True)
-        self._admit(len(tasks))
+        self._admit(tasks)
         jobs = [self._new_job(task, replay_of) for task in tasks]
         if idempotency is not None:
             jobs[0] = jobs[0].evolve(idempotency=idempotency.stored_key)
@@ -237,15 +237,28 @@ class JobRegistry:
             with suppress(JobNotFound):
                 yield self.get(job_id)
 
-    def _admit(self, count: int) -> None:
+    def _admit(self, tasks: Sequence[Task]) -> None:
         if self.draining:
             raise Draining
         if not self._store.writable:
             raise StoreUnavailable
         if self._gate is not None:
-            self._gate(count)
-        if self.queued + count > self._limits.max_queued + self._dispatcher.free_slots:
-            raise QueueFull(retry_after=self._dispatcher.seconds_per_start() * count)
+            self._gate(len(tasks))
+        if self.queued + len(tasks) > self._limits.max_queued:
+            self._admit_beyond_the_queue(tasks)
+
+    def _admit_beyond_the_queue(self, tasks: Sequence[Task]) -> None:
+        """Those that start at once take no place in the queue."""
+        count, limits = len(tasks), self._limits
+        starting = self._dispatcher.starting(self.queued, [task.options for task in tasks])
+        if self.queued + count - starting <= limits.max_queued:
+            return
+        if count > limits.max_queued + limits.max_concurrent:
+            raise InvalidBatch(
+                f"A batch of {count} tasks never fits: maxQueuedTasks lets {limits.max_queued} wait while "
+                f"{limits.max_concurrent} run. Send smaller ones."
+            )
+        raise QueueFull(retry_after=self._dispatcher.seconds_per_start() * count)
 
     def _new_job(self, task: Task, replay_of: str | None) -> Job:
         now = now_ms()

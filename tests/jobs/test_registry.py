@@ -10,6 +10,7 @@ import pytest
 from async_endpoint.errors import (
     Draining,
     IdempotencyConflict,
+    InvalidBatch,
     JobError,
     JobNotFinished,
     JobNotFound,
@@ -161,6 +162,42 @@ def test_the_queue_has_a_bound_and_says_when_to_come_back(world: World) -> None:
         world.submit()
     assert int(caught.value.headers["Retry-After"]) >= 1
     assert [world.process.registry.position(world.get(job_id)) for job_id in ids] == [None, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "accepted"),
+    [
+        ({}, 5 + 3),
+        ({"delayMs": 60_000}, 5),
+        ({"startAt": "2100-01-01T00:00:00Z"}, 5),
+        ({"concurrencyKey": "k"}, 5 + 1),
+        ({"concurrencyKey": "k", "concurrencyLimit": 2}, 5 + 2),
+        ({"concurrencyKey": "k", "concurrencyLimit": 9}, 5 + 3),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("type_", ["plain", "free"])
+def test_only_jobs_that_start_at_once_take_no_place_in_the_queue(
+    world: World, options: dict[str, Any], accepted: int, type_: str
+) -> None:
+    world.restart(max_concurrent=3, max_queued=5)
+    for _ in range(accepted):
+        world.submit(type_, s=100, options=options)
+    for _ in range(3):
+        with pytest.raises(QueueFull):
+            world.submit(type_, s=100, options=options)
+    world.process.settle()
+    assert (world.process.registry.queued, world.process.registry.running) == (5, accepted - 5)
+
+
+def test_a_batch_that_can_never_fit_is_not_told_to_come_back(world: World) -> None:
+    world.restart(max_concurrent=2, max_queued=5)
+    with pytest.raises(InvalidBatch, match="maxQueuedTasks lets 5 wait while 2 run"):
+        world.process.submit(*[{"type": "plain"}] * 8)
+    keyed = {"type": "plain", "s": 9, "options": {"concurrencyKey": "k"}}
+    with pytest.raises(QueueFull):
+        world.process.submit(*[keyed] * 7)
+    assert len(world.process.submit(*[keyed] * 6)) == 6
 
 
 def test_a_slot_taken_for_a_job_that_went_away_is_given_back_once(world: World) -> None:
