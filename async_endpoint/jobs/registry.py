@@ -196,13 +196,13 @@ class JobRegistry:
         await self._accept(jobs, idempotency).settled()
         return Accepted(jobs, replayed=False)
 
-    async def replay(self, job_id: str) -> Job:
+    async def replay(self, job_id: str, idempotency: Idempotency | None = None) -> Accepted:
         """Submit the task of an ended job again; raises JobNotFinished while it has not ended."""
         job = self.get(job_id)
         if not job.terminal:
             raise JobNotFinished
         task = Task(job.type, job.task, job.shown_task, job.options)
-        return (await self.submit([task], replay_of=job_id)).jobs[0]
+        return await self.submit([task], idempotency, replay_of=job_id)
 
     async def cancel(self, job_id: str) -> None:
         """Cancel a job unless it has ended; the request is committed when this returns, the end may follow.

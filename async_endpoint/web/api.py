@@ -242,6 +242,7 @@ ROUTES: list[Route] = [
             402: "The cost limit is reached.",
             404: "There is no such job.",
             409: "The job has not ended yet.",
+            422: "The Idempotency-Key was used for another task.",
             429: "The queue is full; Retry-After says when to come back.",
         },
     ),

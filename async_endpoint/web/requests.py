@@ -18,6 +18,9 @@ from ..jobs.jsontext import encode
 BODY_SECONDS = 30.0
 """How long a body may take to arrive."""
 
+CODINGS = ("identity", "gzip", "deflate", "br", "zstd")
+"""Values of Content-Encoding that aiohttp knows; it takes any other for none at all."""
+
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,255}")
 _PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
 _LONGEST_WAIT = 10**9
@@ -29,6 +32,8 @@ async def read_body(request: web.Request) -> bytes:
     """The whole body, decompressed, at most `maxBodyBytes` long."""
     if (request.content_length or 0) > request.client_max_size:
         raise BodyTooLarge
+    if request.headers.get("Content-Encoding", "identity").lower() not in CODINGS:
+        raise UnsupportedMediaType(f"The Content-Encoding must be one of {', '.join(CODINGS)}.")
     try:
         if request.content.is_eof():
             return await request.read()
@@ -148,8 +153,12 @@ def milliseconds(value: object, name: str) -> float:
 def idempotency_key(request: web.Request) -> str | None:
     """The Idempotency-Key header."""
     key = request.headers.get("Idempotency-Key")
-    if key is not None and not _VISIBLE_ASCII.fullmatch(key):
+    if key is None:
+        return None
+    if not _VISIBLE_ASCII.fullmatch(key):
         raise BadRequest("Idempotency-Key must have 1 to 255 visible ASCII characters.")
+    if set(request.headers.getall("Idempotency-Key")) != {key}:
+        raise BadRequest("There are two different Idempotency-Keys; send one.")
     return key
 
 

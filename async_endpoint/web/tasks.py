@@ -102,7 +102,11 @@ async def replay(request: web.Request) -> web.Response:
     """POST /tasks/{jobId}/replay."""
     backend, job = request.app[BACKEND], job_of(request)
     backend.catalog.admit(job.type)
-    return accepted_answer(backend, await backend.registry.replay(job.id), {})
+    key = idempotency_key(request)
+    accepted = await backend.registry.replay(
+        job.id, None if key is None else Idempotency("api", key, f"replay:{job.id}")
+    )
+    return accepted_answer(backend, accepted.jobs[0], replayed(accepted))
 
 
 async def list_jobs(request: web.Request) -> web.Response:

@@ -120,6 +120,13 @@ async def test_a_body_that_is_not_compressed_as_it_says(http: Client):
         assert (await http.post("/tasks", {})).status == 202, "the connection was given up without a word"
 
 
+@pytest.mark.parametrize("coding", ["zz", "gzip, br", "x-gzip"])
+async def test_a_coding_that_nobody_knows_is_not_taken_for_none(http: Client, coding: str):
+    headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+    problem = (await http.post("/tasks", data=b"{}", headers=headers)).problem(415)
+    assert "gzip" in problem["detail"]
+
+
 @pytest.mark.parametrize(
     "start",
     [

@@ -52,6 +52,18 @@ async def test_run_and_wait_joins_the_first_job(http: Client):
     assert (again.status, again.json()["jobId"]) == (200, job_id)
 
 
+async def test_a_replay_takes_a_key(http: Client):
+    first, other = await http.run({"payload": 1}), await http.run({"payload": 2})
+    headers = key()
+    path = f"/tasks/{first['jobId']}/replay"
+    replays = [await http.post(path, headers=headers) for _ in range(2)]
+    assert [reply.status for reply in replays] == [202, 202]
+    assert len({reply.json()["jobId"] for reply in replays}) == 1
+    assert replays[1].headers["Idempotent-Replayed"] == "true"
+    (await http.post(f"/tasks/{other['jobId']}/replay", headers=headers)).problem(422)
+    (await http.post("/tasks", {"payload": 1}, headers=headers)).problem(422)
+
+
 async def test_a_refused_request_keeps_no_key(http: Client):
     headers = key()
     (await http.post("/tasks", {"type": "nope"}, headers=headers)).problem(400)
@@ -63,6 +75,11 @@ async def test_a_refused_request_keeps_no_key(http: Client):
 @pytest.mark.parametrize("text", ["k" * 256, "tab\tinside", "naïve", " ", ""])
 async def test_bad_keys(http: Client, text: str):
     (await http.post("/tasks", {}, headers={"Idempotency-Key": text})).problem(400)
+
+
+async def test_of_two_keys_none_counts(http: Client):
+    twice = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    (await http.post("/tasks", {}, headers=twice)).problem(400)
 
 
 @pytest.mark.parametrize("length", [1, 255])

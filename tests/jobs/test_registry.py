@@ -511,7 +511,7 @@ def test_only_ended_jobs_are_replayed_with_the_same_task(world: World) -> None:
     with pytest.raises(JobNotFinished):
         world.process.run(world.process.registry.replay(job_id))
     world.process.advance(2)
-    again = world.process.run(world.process.registry.replay(job_id))
+    (again,) = world.process.run(world.process.registry.replay(job_id)).jobs
     assert (again.replay_of, again.task) == (job_id, world.get(job_id).task)
     assert again.id > job_id
 
