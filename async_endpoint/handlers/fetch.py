@@ -11,6 +11,7 @@ import aiohttp
 
 from ..errors import FetchDisabled
 from ..jobs.clock import now_ms
+from ..jobs.outputs import CONTENT_TYPE
 from ..outbound.bodies import MAX_BODY_BYTES, SHOWN_BYTES, Body, read_body, show
 from ..outbound.failures import blocked_reason, in_words
 from ..outbound.guard import BlockedError, check_url, parse_url
@@ -115,7 +116,8 @@ def _failure(error: aiohttp.ClientError | BlockedError) -> JobError:
 def _result(exchange: Exchange, elapsed_ms: int) -> dict[str, Any]:
     response, body = exchange.response, exchange.body
     content_type = response.content_type if "Content-Type" in response.headers else None
-    shown = show(body, content_type, response.charset)
+    coding = response.headers.get("Content-Encoding", "")
+    shown = show(body, content_type, response.charset, coding)
     return {
         "taskType": "fetch",
         "url": str(response.url),
@@ -151,5 +153,10 @@ def _save(key: str, exchange: Exchange, ctx: JobContext) -> None:
     if not exchange.body.complete:
         message = f"the body is larger than {MAX_BODY_BYTES} bytes, so it cannot be saved"
         raise JobError(message, code="result-too-large", retryable=False)
-    content_type = exchange.response.headers.get("Content-Type", "application/octet-stream")
-    ctx.set_value(key, exchange.body.start, _clean(content_type))
+    ctx.set_value(key, exchange.body.start, _record_type(exchange.response))
+
+
+def _record_type(response: aiohttp.ClientResponse) -> str:
+    """The response's content type as a record can have it: whole, or without its parameters, or none."""
+    types = (response.headers.get("Content-Type", ""), response.content_type)
+    return next(filter(CONTENT_TYPE.fullmatch, types), "application/octet-stream")

@@ -28,7 +28,7 @@ OWN_KEYS = frozenset({"INPUT"})
 """Record keys that a handler cannot write."""
 
 _KEY = re.compile(r"[A-Za-z0-9!\-_.'()]{1,256}")
-_CONTENT_TYPE = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
+CONTENT_TYPE = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
 _OVERHEAD = 32
 """Bytes counted for each value on top of its own."""
 
@@ -116,7 +116,7 @@ class Outputs:
         """
         if not _KEY.fullmatch(key) or key in OWN_KEYS:
             raise JobError(f"{key!r:.300} is no key that a handler can write", retryable=False)
-        if content_type is not None and not _CONTENT_TYPE.fullmatch(content_type):
+        if content_type is not None and not CONTENT_TYPE.fullmatch(content_type):
             raise JobError(f"{content_type!r:.300} is no content type", retryable=False)
         body, default_type = _to_body(value)
         record = encode_record(content_type or default_type, body)

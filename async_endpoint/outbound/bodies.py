@@ -38,6 +38,9 @@ TEXT_TYPES = frozenset(
 )
 TEXT_SUFFIXES = ("+json", "+xml", "+yaml")
 
+DECODED = frozenset({"", "identity", "gzip", "deflate", "br", "zstd"})
+"""Content codings that aiohttp undoes, or refuses where it cannot; it hands on any other as it came."""
+
 PYTHON_ONLY_CODECS = frozenset(
     {
         "idna",
@@ -101,15 +104,18 @@ async def read_body(response: aiohttp.ClientResponse, keep: int) -> Body:
     return Body(b"".join(parts), size, complete=True)
 
 
-def show(body: Body, content_type: str | None, charset: str | None) -> Shown:
+def show(body: Body, content_type: str | None, charset: str | None, coding: str = "") -> Shown:
     """Make text of a body that is text, by its charset or as UTF-8, and base64 of any other.
 
     Args:
         body: The body, with at least its first `SHOWN_BYTES`.
         content_type: The media type in lower case; None when the response has none, then only UTF-8 is text.
         charset: The charset it names.
+        coding: Its content coding; of one that was not undone, the body is no text.
     """
     body = body._replace(start=body.start[:SHOWN_BYTES])
+    if coding.lower() not in DECODED:
+        return _base64(body)
     if content_type is None:
         return _text(body, "utf-8") if _is_utf8(body) else _base64(body)
     if charset is None and not _is_text(content_type):

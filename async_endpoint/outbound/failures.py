@@ -17,7 +17,7 @@ _IN_WORDS: tuple[tuple[type[BaseException], str], ...] = (
     (aiohttp.ClientConnectorSSLError, "no secure connection could be agreed with the server"),
     (aiohttp.ServerDisconnectedError, "the server closed the connection without an answer"),
     (aiohttp.ClientPayloadError, "the response broke off, or its body could not be decoded"),
-    (aiohttp.ClientResponseError, "the answer was not valid HTTP, or its headers were too long"),
+    (aiohttp.ClientResponseError, "the answer was not valid HTTP, or its headers were too many or too long"),
 )
 
 

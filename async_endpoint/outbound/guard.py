@@ -14,6 +14,7 @@ import socket
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any
+from urllib.parse import quote
 
 from yarl import URL
 
@@ -22,6 +23,10 @@ from .addresses import is_metadata, special_use
 SCHEMES = ("http", "https")
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 NOT_IN_A_HOST = re.compile(r"[\x00-\x20\x7f\"#%/<>?@\[\\\]^`{|}]")
+STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+IN_A_QUERY = "!$%&'()*+,/:;=?@-._~"
+"""What a query holds as it is (RFC 3986, section 3.4), beside letters and digits."""
+
 ADDRESS_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -50,7 +55,7 @@ def parse_url(text: str, base: URL | None = None) -> URL:
     if CONTROL_CHARACTERS.search(text):
         raise ValueError("the URL has a control character")
     try:
-        url = base.join(URL(text.strip(" "))) if base else URL(text.strip(" "))
+        url = _read(text.strip(" "), base)
     except (ValueError, IndexError):  # IndexError: yarl's, for a few malformed bracketed hosts
         raise ValueError("this is not a URL") from None
     if not url.scheme:
@@ -61,6 +66,23 @@ def parse_url(text: str, base: URL | None = None) -> URL:
     if ":" not in host and NOT_IN_A_HOST.search(host):
         raise ValueError("the URL's host has a character that no host can have")
     return url
+
+
+def _read(text: str, base: URL | None) -> URL:
+    """The URL, with its query as it was written: a signature of it may count on `%2F` being no `/`."""
+    url = base.join(URL(text)) if base else URL(text)
+    query = text.partition("#")[0].partition("?")[2]
+    if not query or not url.raw_authority:
+        return url
+    query = quote(STRAY_PERCENT.sub("%25", query), safe=IN_A_QUERY)
+    return URL.build(
+        scheme=url.scheme,
+        authority=url.raw_authority,
+        path=url.raw_path,
+        query_string=query,
+        fragment=url.raw_fragment,
+        encoded=True,
+    )
 
 
 def check_url(url: URL) -> None:

@@ -48,9 +48,13 @@ def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     """Give the headers back if a caller may set them.
 
     Raises:
-        ValueError: One may not be set, or is not a header (RFC 9110, section 5); the message names it.
+        ValueError: One may not be set, is there twice, or is not a header (RFC 9110, section 5); the message names it.
     """
+    names: set[str] = set()
     for name, value in headers.items():
+        if name.lower() in names:
+            raise ValueError(f"the header {name} is there twice; upper and lower case are the same")
+        names.add(name.lower())
         if not _TOKEN.fullmatch(name):
             raise ValueError(f"{name!r} is not a header name")
         if name.lower() in REFUSED:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 import time
+from codecs import BOM_UTF8
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,7 @@ def _query(request: web.Request) -> dict[str, Any]:
 def _content(body: bytes) -> Any:
     """A body as JSON where it is that and a task has room for it, else as text, else in base64."""
     with suppress(BadRequest, ValueError):
-        content = parse_json(body)
+        content = parse_json(body.removeprefix(BOM_UTF8))
         check_depth(body, _ROOM)
         return content
     try:

@@ -306,6 +306,38 @@ async def test_the_body_is_saved_with_its_type_whatever_the_status(ctx: Any) -> 
     assert records == {"a": ("grüß".encode("iso-8859-1"), "text/plain; charset=iso-8859-1")}
 
 
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("", "application/octet-stream"),
+        ("text/html; charset=ü", "text/html"),
+        ("text/html; name=" + "x" * 255, "text/html"),
+        ("ü", "application/octet-stream"),
+    ],
+)
+async def test_a_body_is_saved_whatever_its_type_says(ctx: Any, sent: str, kept: str) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=b"a", headers={"Content-Type": sent})
+
+    records = Records()
+    ctx.set_value = records.set_value
+    async with serving(answer) as url:
+        await fetch(ctx, url=url, saveBodyAs="a")
+    assert records == {"a": (b"a", kept)}
+
+
+async def test_a_body_in_a_coding_that_was_not_undone_is_no_text(ctx: Any) -> None:
+    body = gzip.compress(gzip.compress(b"text"))
+
+    async def answer(_: web.Request) -> web.Response:
+        headers = {"Content-Type": "text/plain", "Content-Encoding": "gzip, gzip"}
+        return web.Response(body=body, headers=headers)
+
+    async with serving(answer) as url:
+        result = await fetch(ctx, url=url)
+    assert (result["bodyEncoding"], base64.b64decode(result["body"])) == ("base64", body)
+
+
 async def test_a_body_that_is_too_large_to_save_fails_the_job(ctx: Any) -> None:
     async def answer(request: web.Request) -> web.Response:
         return web.Response(body=bytes(MAX_BODY_BYTES + int(request.query["more"])))

@@ -154,6 +154,24 @@ def test_every_text_is_a_url_or_a_value_error(text: str) -> None:
         assert url.raw_host
 
 
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("sig=%41%2f%7E&b=%e4&c=%3D+1", None),
+        ("a[]=1|2&d=%zz%", "a%5B%5D=1%7C2&d=%25zz%25"),
+        ("ü=%C3%BC", "%C3%BC=%C3%BC"),
+        ("u=http://a/?b:c@d", None),
+    ],
+)
+@pytest.mark.parametrize("base", [None, URL("https://example.com/a?old#old")])
+def test_a_query_is_sent_as_it_was_written(written: str, sent: str | None, base: URL | None) -> None:
+    text = f"?{written}#end" if base else f"https://user:pass@example.com:8443/%C3%BC?{written}#end"
+    url = parse_url(text, base)
+    assert url.raw_query_string == (sent or written)
+    assert url.raw_path_qs == f"{'/a' if base else '/%C3%BC'}?{sent or written}"
+    assert (url.raw_user, url.port) == ((None, 443) if base else ("user", 8443))
+
+
 def test_a_relative_url_is_joined_to_its_base() -> None:
     base = URL("https://a.test/x/y?z")
     assert str(parse_url("../w", base)) == "https://a.test/w"

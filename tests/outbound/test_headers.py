@@ -43,6 +43,11 @@ def test_a_value_cannot_smuggle_a_line(value: str) -> None:
         check_headers({"X-A": value})
 
 
+def test_a_header_that_is_there_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="X-a is there twice"):
+        check_headers({"x-A": "1", "X-a": "2"})
+
+
 def test_only_harmless_headers_go_to_another_origin() -> None:
     secret = {"Authorization": "a", "Cookie": "b", "X-Api-Key": "c", "X-Custom": "d", "Referer": "e"}
     assert for_other_origin(secret | {"Accept": "*/*", "USER-AGENT": "me"}) == {

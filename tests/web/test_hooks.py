@@ -161,6 +161,7 @@ class TestTask:
         [
             (b'{"a": [1.5, null]}', {"a": [1.5, None]}),
             (b"7", 7),
+            (b'\xef\xbb\xbf{"a": 1}', {"a": 1}),
             (b"", ""),
             ("grüße".encode(), "grüße"),
             (b'{"a": NaN}', '{"a": NaN}'),
