@@ -24,7 +24,7 @@ from .jobs.metrics import Metrics, Reading
 from .jobs.registry import JobRegistry
 from .jobs.retention import Retention
 from .jobs.watchdog import Watchdog
-from .outbound.session import open_session
+from .outbound.session import open_session, undecoded
 from .outbound.webhooks import Webhooks
 from .settings import Settings, load_settings
 from .web.apify_api import deliveries
@@ -147,7 +147,7 @@ class Service:
         deliveries.install(self._webhooks, surroundings)
         self._registry = JobRegistry(
             self._store,
-            self._catalog.bind(Resources(settings, self._session)),
+            self._catalog.bind(Resources(settings, self._session, undecoded(self._session))),
             _limits(settings),
             metrics=metrics,
             outboxes=(self._webhooks,),

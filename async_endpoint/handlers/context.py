@@ -28,6 +28,7 @@ class Resources(NamedTuple):
 
     settings: Settings
     http: aiohttp.ClientSession
+    raw_http: aiohttp.ClientSession
 
 
 class JobLogger(logging.LoggerAdapter[logging.Logger]):
@@ -54,12 +55,14 @@ class JobContext:
     Attributes:
         settings: The service's settings.
         http: A client session that cannot reach private addresses and follows no redirects.
+        raw_http: The same, but bodies come as they were sent, still in their content coding.
     """
 
     def __init__(self, attempt: Attempt, resources: Resources) -> None:
         self._attempt = attempt
         self.settings = resources.settings
         self.http = resources.http
+        self.raw_http = resources.raw_http
         self._loop = asyncio.get_running_loop()
         self._made_outputs: Outputs | None = None
 

@@ -64,7 +64,7 @@ async def _exchange(params: Fetch, ctx: JobContext) -> Exchange:
     try:
         async with asyncio.timeout(params.timeout_ms / 1000):
             answer = await send_following(
-                ctx.http,
+                ctx.raw_http,
                 _request(params),
                 max_redirects=params.follow_redirects,
                 check=partial(_check, ctx.settings.fetch_allowed_hosts),
@@ -116,8 +116,7 @@ def _failure(error: aiohttp.ClientError | BlockedError) -> JobError:
 def _result(exchange: Exchange, elapsed_ms: int) -> dict[str, Any]:
     response, body = exchange.response, exchange.body
     content_type = response.content_type if "Content-Type" in response.headers else None
-    coding = response.headers.get("Content-Encoding", "")
-    shown = show(body, content_type, response.charset, coding)
+    shown = show(body, content_type, response.charset)
     return {
         "taskType": "fetch",
         "url": str(response.url),

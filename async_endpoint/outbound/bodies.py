@@ -7,8 +7,14 @@ import codecs
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+import aiohttp
+
+from .decoding import CodingError, Plain, decoder_of
+
 if TYPE_CHECKING:
-    import aiohttp
+    from collections.abc import AsyncIterator
+
+    from .decoding import Decoder
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 """After so many bytes, decompressed, reading stops."""
@@ -38,9 +44,6 @@ TEXT_TYPES = frozenset(
 )
 TEXT_SUFFIXES = ("+json", "+xml", "+yaml")
 
-DECODED = frozenset({"", "identity", "gzip", "deflate", "br", "zstd"})
-"""Content codings that aiohttp undoes, or refuses where it cannot; it hands on any other as it came."""
-
 PYTHON_ONLY_CODECS = frozenset(
     {
         "idna",
@@ -64,11 +67,13 @@ class Body(NamedTuple):
         start: The first bytes: as many as were to be kept.
         size: How many bytes were read, decompressed.
         complete: Whether that was all of it.
+        decoded: Whether its content coding, if it had one, was undone.
     """
 
     start: bytes
     size: int
     complete: bool
+    decoded: bool = True
 
 
 class Shown(NamedTuple):
@@ -89,32 +94,49 @@ async def read_body(response: aiohttp.ClientResponse, keep: int) -> Body:
     """Read a body to its end, or until it is longer than `MAX_BODY_BYTES`; then the connection is closed.
 
     Args:
-        response: A response whose body has not been read.
+        response: A response of an `undecoded` session whose body has not been read.
         keep: How many bytes to keep.
+
+    Raises:
+        aiohttp.ClientPayloadError: It broke off, or is not what its content coding says.
     """
+    decoder = decoder_of(response.headers.get("Content-Encoding", ""))
     parts: list[bytes] = []
     size = 0
-    while chunk := await response.content.readany():
+    async for piece in _pieces(response, decoder or Plain()):
         if size < keep:
-            parts.append(chunk if size + len(chunk) <= keep else chunk[: keep - size])
-        size += len(chunk)
+            parts.append(piece if size + len(piece) <= keep else piece[: keep - size])
+        size += len(piece)
         if size > MAX_BODY_BYTES:
             response.close()
-            return Body(b"".join(parts), size, complete=False)
-    return Body(b"".join(parts), size, complete=True)
+            break
+    return Body(b"".join(parts), size, complete=size <= MAX_BODY_BYTES, decoded=decoder is not None)
 
 
-def show(body: Body, content_type: str | None, charset: str | None, coding: str = "") -> Shown:
+async def _pieces(response: aiohttp.ClientResponse, decoder: Decoder) -> AsyncIterator[bytes]:
+    """The decoded body. One without a single byte is whole in every coding: it may be the answer to a HEAD."""
+    begun = False
+    try:
+        while chunk := await response.content.readany():
+            begun = True
+            for piece in decoder.decode(chunk):
+                yield piece
+    except CodingError as exc:
+        raise aiohttp.ClientPayloadError("the body is not what its coding says") from exc
+    if begun and not decoder.whole:
+        raise aiohttp.ClientPayloadError("the coded body has no end")
+
+
+def show(body: Body, content_type: str | None, charset: str | None) -> Shown:
     """Make text of a body that is text, by its charset or as UTF-8, and base64 of any other.
 
     Args:
         body: The body, with at least its first `SHOWN_BYTES`.
         content_type: The media type in lower case; None when the response has none, then only UTF-8 is text.
         charset: The charset it names.
-        coding: Its content coding; of one that was not undone, the body is no text.
     """
     body = body._replace(start=body.start[:SHOWN_BYTES])
-    if coding.lower() not in DECODED:
+    if not body.decoded:
         return _base64(body)
     if content_type is None:
         return _text(body, "utf-8") if _is_utf8(body) else _base64(body)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from .decoding import ACCEPTED
 from .guard import GuardedSockets
 from .resolver import ThreadedResolver
 
@@ -49,12 +50,25 @@ def open_session(*, allow_private: bool, user_agent: str) -> aiohttp.ClientSessi
         limit=0,
         keepalive_timeout=KEEP_ALIVE_SECONDS,
     )
+    return _session(connector, {"User-Agent": user_agent})
+
+
+def undecoded(session: aiohttp.ClientSession) -> aiohttp.ClientSession:
+    """A session on the same connections, for bodies as they were sent; see `decoding`. It ends with the other."""
+    headers = {**session.headers, "Accept-Encoding": ACCEPTED}
+    return _session(session.connector, headers, connector_owner=False, auto_decompress=False)
+
+
+def _session(
+    connector: aiohttp.BaseConnector | None, headers: dict[str, str], **more: Any
+) -> aiohttp.ClientSession:
     session = aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": user_agent},
+        headers=headers,
         timeout=aiohttp.ClientTimeout(total=None),
         max_field_size=MAX_HEADER_BYTES,
+        **more,
     )
     # aiohttp repeats requests that failed on a fresh connection too; a job's attempts would not show it.
     session._retry_connection = False

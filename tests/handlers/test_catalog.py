@@ -45,7 +45,7 @@ class Attempt:
 def bound(function: Any) -> BoundHandler:
     task_type = task_type_of(function)
     assert task_type is not None
-    return BoundHandler(task_type, Resources(Settings(), None))  # type: ignore[arg-type]
+    return BoundHandler(task_type, Resources(Settings(), None, None))  # type: ignore[arg-type]
 
 
 # --- what clients send ---
@@ -263,5 +263,5 @@ async def test_what_a_thread_raises_reaches_the_job(exc: BaseException) -> None:
 )
 async def test_lines_are_told_as_logging_would_write_them(args: tuple[Any, ...], line: str) -> None:
     attempt: Any = Attempt()
-    JobContext(attempt, Resources(Settings(), None)).log.warning(*args)  # type: ignore[arg-type]
+    JobContext(attempt, Resources(Settings(), None, None)).log.warning(*args)  # type: ignore[arg-type]
     assert attempt.told == [("job", "warning", line)]

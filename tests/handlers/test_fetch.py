@@ -6,10 +6,12 @@ import asyncio
 import base64
 import gzip
 import json
+import zlib
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import brotli
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -19,7 +21,7 @@ from async_endpoint.errors import FetchDisabled, JobError, RetryableResult
 from async_endpoint.handlers.fetch import admit, run
 from async_endpoint.handlers.fetch_params import Fetch
 from async_endpoint.outbound.bodies import MAX_BODY_BYTES
-from async_endpoint.outbound.session import open_session
+from async_endpoint.outbound.session import open_session, undecoded
 from async_endpoint.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ LARGE = "x" * 60_000
 @pytest.fixture
 async def ctx() -> AsyncIterator[Any]:
     async with open_session(allow_private=True, user_agent="fetch-test") as http:
-        yield SimpleNamespace(settings=Settings(), http=http)
+        yield SimpleNamespace(settings=Settings(), raw_http=undecoded(http))
 
 
 @asynccontextmanager
@@ -326,6 +328,25 @@ async def test_a_body_is_saved_whatever_its_type_says(ctx: Any, sent: str, kept:
     assert records == {"a": (b"a", kept)}
 
 
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br"])
+async def test_a_compressed_body_without_its_end_is_no_answer(ctx: Any, coding: str) -> None:
+    pack = {"gzip": gzip.compress, "deflate": zlib.compress, "br": brotli.compress}[coding]
+    whole = pack(LARGE.encode())
+
+    async def answer(request: web.Request) -> web.Response:
+        body = whole[: -int(request.query["less"]) or None]
+        return web.Response(body=body, headers={"Content-Encoding": coding, "Content-Type": "text/plain"})
+
+    async with serving(answer) as url:
+        assert (await fetch(ctx, url=f"{url}?less=0"))["bytes"] == len(LARGE)
+        assert (await fetch(ctx, url=f"{url}?less=0", method="HEAD"))["body"] == ""
+        assert (await fetch(ctx, url=f"{url}?less={len(whole)}"))["body"] == ""
+        for less in (1, len(whole) // 2):
+            with pytest.raises(JobError, match="broke off") as caught:
+                await fetch(ctx, url=f"{url}?less={less}")
+            assert caught.value.code == "fetch-failed"
+
+
 async def test_a_body_in_a_coding_that_was_not_undone_is_no_text(ctx: Any) -> None:
     body = gzip.compress(gzip.compress(b"text"))
 
@@ -467,7 +488,7 @@ async def test_a_refused_url_is_not_tried_again(ctx: Any, url: str, reason: str)
 
 async def test_private_addresses_are_refused_unless_allowed(ctx: Any) -> None:
     async with serving(echo) as url, open_session(allow_private=False, user_agent="x") as http:
-        strict = SimpleNamespace(settings=Settings(), http=http)
+        strict = SimpleNamespace(settings=Settings(), raw_http=undecoded(http))
         with pytest.raises(JobError, match="not public") as caught:
             await fetch(strict, url=url)
         assert (await fetch(ctx, url=url))["status"] == 200

@@ -17,7 +17,7 @@ from async_endpoint.errors import JobError
 from async_endpoint.handlers.fetch import run
 from async_endpoint.handlers.fetch_params import Fetch
 from async_endpoint.outbound.bodies import MAX_BODY_BYTES
-from async_endpoint.outbound.session import open_session
+from async_endpoint.outbound.session import open_session, undecoded
 from async_endpoint.settings import Settings
 
 if TYPE_CHECKING:
@@ -74,13 +74,14 @@ async def served(answer: Answer) -> AsyncIterator[tuple[Nasty, str]]:
 @pytest.fixture
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
     async with open_session(allow_private=True, user_agent="test") as session:
-        yield session
+        raw = undecoded(session)
+        yield raw
 
 
 async def fetch(http: aiohttp.ClientSession, url: str, **more: Any) -> dict[str, Any]:
     """Run the handler; it may take two seconds and some memory, however it ends."""
     params = Fetch.model_validate_json(json.dumps({"url": url, "timeoutMs": 2_000, **more}))
-    ctx: Any = SimpleNamespace(settings=Settings(), http=http)
+    ctx: Any = SimpleNamespace(settings=Settings(), raw_http=http)
     tracemalloc.start()
     began = time.monotonic()
     try:

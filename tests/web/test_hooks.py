@@ -62,7 +62,9 @@ async def serving(folder: Path) -> AsyncIterator[TestClient[Any, Any]]:
     settings = Settings()
     catalog = load_catalog([], settings)
     async with aiohttp.ClientSession() as session:
-        registry = JobRegistry(store, catalog.bind(Resources(settings, session)), Limits(), metrics=Metrics())
+        registry = JobRegistry(
+            store, catalog.bind(Resources(settings, session, session)), Limits(), metrics=Metrics()
+        )
         await registry.start()
         app = _app(
             settings=settings,
