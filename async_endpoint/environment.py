@@ -132,7 +132,8 @@ VARIABLES: Mapping[str, Variable] = {
     ),
     "container_url": Variable(
         ("ACTOR_WEB_SERVER_URL", "APIFY_CONTAINER_URL"),
-        "The public URL of the endpoint; makes the links in answers absolute.",
+        "The public URL of the endpoint; makes the links in answers absolute. Without a token only this machine's "
+        "own programs get in.",
         "links are paths",
         "an http or https URL",
         _url,
