@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+from contextlib import aclosing
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +13,7 @@ import aiohttp
 from .decoding import CodingError, Plain, decoder_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from .decoding import Decoder
 
@@ -103,17 +104,18 @@ async def read_body(response: aiohttp.ClientResponse, keep: int) -> Body:
     decoder = decoder_of(response.headers.get("Content-Encoding", ""))
     parts: list[bytes] = []
     size = 0
-    async for piece in _pieces(response, decoder or Plain()):
-        if size < keep:
-            parts.append(piece if size + len(piece) <= keep else piece[: keep - size])
-        size += len(piece)
-        if size > MAX_BODY_BYTES:
-            response.close()
-            break
+    async with aclosing(_pieces(response, decoder or Plain())) as pieces:
+        async for piece in pieces:
+            if size < keep:
+                parts.append(piece if size + len(piece) <= keep else piece[: keep - size])
+            size += len(piece)
+            if size > MAX_BODY_BYTES:
+                response.close()
+                break
     return Body(b"".join(parts), size, complete=size <= MAX_BODY_BYTES, decoded=decoder is not None)
 
 
-async def _pieces(response: aiohttp.ClientResponse, decoder: Decoder) -> AsyncIterator[bytes]:
+async def _pieces(response: aiohttp.ClientResponse, decoder: Decoder) -> AsyncGenerator[bytes, None]:
     """The decoded body. One without a single byte is whole in every coding: it may be the answer to a HEAD."""
     begun = False
     try:
