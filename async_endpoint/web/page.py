@@ -24,7 +24,9 @@ async def root(request: web.Request) -> web.Response:
     """GET /: the page where HTML is preferred, else the JSON."""
     if _prefers_html(request) and not is_probe(request):
         return web.Response(body=_PAGE, headers=_HEADERS)
-    return await discovery.root(request)
+    answer = await discovery.root(request)
+    answer.headers["Vary"] = "Accept"
+    return answer
 
 
 def is_open(request: web.Request) -> bool:

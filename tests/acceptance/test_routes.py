@@ -43,6 +43,7 @@ async def test_discovery_lists_routes_and_task_types(http: Client):
     reply = await http.get("/")
     assert reply.status == 200
     assert reply.headers["Content-Type"].startswith("application/json")
+    assert reply.headers["Vary"] == "Accept", "browsers get a page from here"
     document = reply.json()
     assert document["service"] == (await http.get("/health")).json()["service"]
     assert document["version"]
