@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CODE = "handler-error"
+_UNNAMED_ERROR = "handler-error"
 """The error code of a handler that names none."""
 
 CLEAN_UP_SECONDS = 5.0
@@ -44,6 +44,9 @@ class Outcome(NamedTuple):
     retryable: bool = False
     retry_after_ms: int | None = None
     interrupted: bool = False
+
+
+CANCELLED = Outcome(JobStatus.CANCELLED, error="The job was cancelled.", code="cancelled")
 
 
 class Reports(Protocol):
@@ -181,7 +184,7 @@ class Attempt:
 
     def _stopped(self) -> Outcome:
         if self.stop_reason is StopReason.CANCELLED:
-            return Outcome(JobStatus.CANCELLED, error="The job was cancelled.", code="cancelled")
+            return CANCELLED
         if self.stop_reason is StopReason.TIMEOUT:
             error = f"The attempt took longer than {self._timeout_ms} ms."
             return _failed(error, "timeout")._replace(retryable=True)
@@ -198,8 +201,8 @@ class Attempt:
         return Outcome(JobStatus.COMPLETED, result)
 
 
-def _failed(error: str, code: str = _CODE) -> Outcome:
-    return Outcome(JobStatus.FAILED, error=clean_error(error), code=clean_error(str(code)) or _CODE)
+def _failed(error: str, code: str = _UNNAMED_ERROR) -> Outcome:
+    return Outcome(JobStatus.FAILED, error=clean_error(error), code=clean_error(str(code)) or _UNNAMED_ERROR)
 
 
 def _message(exc: BaseException) -> Any:

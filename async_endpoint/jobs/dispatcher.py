@@ -7,7 +7,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .attempts import CLEAN_UP_SECONDS, Attempt, Handler, Outcome, StopReason
+from .attempts import CANCELLED, CLEAN_UP_SECONDS, Attempt, Handler, Outcome, StopReason
 from .clock import iso, now_ms
 from .model import Job, JobStatus
 from .queue import JobQueue
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from .live import LiveJobs
     from .metrics import Metrics
     from .model import JobOptions
-
-CANCELLED = Outcome(JobStatus.CANCELLED, error="The job was cancelled.", code="cancelled")
 
 
 class Limits(NamedTuple):

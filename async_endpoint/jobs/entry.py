@@ -76,8 +76,6 @@ class Entry:
 
     def owed(self, job: Job, event: str) -> list[Change]:
         """What a transition owes; to be written with it."""
-        if not self.outboxes:
-            return []
         return [change for outbox in self.outboxes for change in outbox.changes(job, event)]
 
     def subscribe(self) -> asyncio.Event:

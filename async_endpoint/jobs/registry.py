@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import Draining, InvalidBatch, JobNotFinished, JobNotFound, QueueFull, StoreUnavailable
-from .attempts import Handler, StopReason
+from .attempts import CANCELLED, Handler, StopReason
 from .clock import JobIds, from_datetime, now_ms
-from .dispatcher import CANCELLED, Dispatcher, Limits
+from .dispatcher import Dispatcher, Limits
 from .entry import Entry
 from .idempotency import Idempotency, KeyBook
 from .live import LiveJobs

@@ -14,7 +14,7 @@ from ..errors import BadRequest, Starting
 from ..jobs.idempotency import Idempotency
 from ..jobs.jsontext import check_depth
 from .backend import BACKEND
-from .requests import idempotency_key, parse_json, read_body
+from .requests import VISIBLE_ASCII, idempotency_key, parse_json, read_body
 from .tasks import accepted_answer, replayed
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ _SECRET_WORDS = re.compile(r"signature|secret|hmac|api-?key|token$")
 
 _ROOM = 20
 """Levels of nesting that a preset may put around a body."""
-
-_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def is_open(request: web.Request) -> bool:
@@ -118,6 +116,6 @@ def _idempotency(
 
 def _fitting(delivery_id: str) -> str:
     """An id of any length and characters as a key."""
-    if _VISIBLE_ASCII.fullmatch(delivery_id):
+    if VISIBLE_ASCII.fullmatch(delivery_id):
         return delivery_id
     return "sha256:" + hashlib.sha256(delivery_id.encode("utf-8", "surrogateescape")).hexdigest()

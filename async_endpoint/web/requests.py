@@ -21,7 +21,7 @@ BODY_SECONDS = 30.0
 CODINGS = ("identity", "gzip", "deflate", "br", "zstd")
 """Values of Content-Encoding that aiohttp knows; it takes any other for none at all."""
 
-_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,255}")
+VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,255}")
 _PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
 _LONGEST_WAIT = 10**9
 _NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
@@ -155,7 +155,7 @@ def idempotency_key(request: web.Request) -> str | None:
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
-    if not _VISIBLE_ASCII.fullmatch(key):
+    if not VISIBLE_ASCII.fullmatch(key):
         raise BadRequest("Idempotency-Key must have 1 to 255 visible ASCII characters.")
     if set(request.headers.getall("Idempotency-Key")) != {key}:
         raise BadRequest("There are two different Idempotency-Keys; send one.")
