@@ -11,6 +11,8 @@ _CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "x-api-key", "proxy-
 
 def masked(task: dict[str, Any]) -> dict[str, Any] | None:
     """A copy of the task with webhook secrets and credential headers masked; None where it has none."""
+    if "headers" not in task and "options" not in task:
+        return None
     shown = dict(task)
     if isinstance(task.get("headers"), dict):
         shown["headers"] = _mask_headers(task["headers"])

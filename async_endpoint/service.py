@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 4096
+_YOUNG_OBJECTS = 20_000
+"""The garbage collector looks for cycles each time so many more objects live; a job makes some forty, and no cycle."""
+
 _KEEP_ALIVE_SECONDS = 75.0
 _ATTEMPT_SECONDS = 3.0
 """How long attempts of webhooks may still take at the stop; the next start makes them again."""
@@ -85,6 +88,7 @@ class Service:
         self._watchdog = Watchdog()
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_YOUNG_OBJECTS)
         self._backend.ready = True
         self._announce()
 

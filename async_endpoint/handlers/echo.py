@@ -16,7 +16,7 @@ class Echo(Model):
     payload: Annotated[Any, Field(description="Any JSON value.")] = None
 
 
-@handler("echo", effect_free=True)
-async def run(params: Echo, ctx: JobContext) -> dict[str, Any]:
+@handler("echo", instant=True)
+def run(params: Echo, ctx: JobContext) -> dict[str, Any]:
     """Return the payload."""
     return {"taskType": "echo", "payload": params.payload}

@@ -31,9 +31,10 @@ class TaskType(NamedTuple):
 
     Attributes:
         name: What a task's `type` says.
-        function: Executes a task: `async def` on the event loop, `def` in a thread of its own.
+        function: Executes a task: `async def` on the event loop, `def` in a thread of its own unless it is instant.
         model: Validates a whole task: the handler's parameters, `type` and `options`.
         effect_free: It changes nothing outside, so it may start before its job's acceptance is on disk.
+        instant: It returns at once, so that it needs no thread and no task.
         on_interrupt: Whether a job that ran when the process ended is tried again or failed.
         admit: Raises a ServiceError where the settings do not allow this type.
     """
@@ -42,6 +43,7 @@ class TaskType(NamedTuple):
     function: Function
     model: type[BaseModel]
     effect_free: bool
+    instant: bool
     on_interrupt: Literal["retry", "fail"]
     admit: Callable[[Settings], None] | None
 
@@ -50,6 +52,7 @@ def handler(
     name: str,
     *,
     effect_free: bool = False,
+    instant: bool = False,
     on_interrupt: Literal["retry", "fail"] = "retry",
     admit: Callable[[Settings], None] | None = None,
 ) -> Callable[[Function], Function]:
@@ -61,6 +64,7 @@ def handler(
     Args:
         name: The task type: 1 to 63 letters, digits, `.`, `_`, `-`.
         effect_free: It changes nothing outside itself, so it may run before its job is on disk.
+        instant: It is a plain `def`, effect-free, and returns within microseconds: it runs on the event loop.
         on_interrupt: "retry" starts a job again that ran when the process ended; "fail" fails it.
         admit: Called with the settings at each submission; raises a ServiceError to refuse the type.
     """
@@ -68,8 +72,18 @@ def handler(
         raise ValueError(f"{name!r} is no name for a task type: use 1 to 63 letters, digits, '.', '_', '-'")
 
     def register(function: Function) -> Function:
-        model = _task_model(name, _params_model(function))
-        setattr(function, _ATTRIBUTE, TaskType(name, function, model, effect_free, on_interrupt, admit))
+        if instant and inspect.iscoroutinefunction(function):
+            raise TypeError(f"{function.__qualname__} is instant, so it must be a plain def")
+        task_type = TaskType(
+            name,
+            function,
+            _task_model(name, _params_model(function)),
+            effect_free=effect_free or instant,
+            instant=instant,
+            on_interrupt=on_interrupt,
+            admit=admit,
+        )
+        setattr(function, _ATTRIBUTE, task_type)
         return function
 
     return register
@@ -86,6 +100,7 @@ class BoundHandler:
 
     def __init__(self, task_type: TaskType, resources: Resources) -> None:
         self.effect_free = task_type.effect_free
+        self.instant = task_type.instant
         self.on_interrupt = task_type.on_interrupt
         self._function = task_type.function
         self._model = task_type.model
@@ -95,16 +110,22 @@ class BoundHandler:
 
     async def run(self, attempt: Attempt) -> object:
         """Execute the attempt's task, unless the settings have come to refuse its type since it was accepted."""
+        params, context = self._arguments(attempt)
+        if self._is_async:
+            return await self._function(params, context)
+        return await _in_thread(self._function, params, context)
+
+    def run_now(self, attempt: Attempt) -> object:
+        """The same, for an instant handler."""
+        return self._function(*self._arguments(attempt))
+
+    def _arguments(self, attempt: Attempt) -> tuple[BaseModel, JobContext]:
         if self._admit is not None:
             try:
                 self._admit(self._resources.settings)
             except ServiceError as exc:
                 raise JobError(exc.detail, retryable=False) from None
-        params = self._model.model_validate_json(attempt.job.task)
-        context = JobContext(attempt, self._resources)
-        if self._is_async:
-            return await self._function(params, context)
-        return await _in_thread(self._function, params, context)
+        return self._model.model_validate_json(attempt.job.task), JobContext(attempt, self._resources)
 
 
 async def _in_thread(function: Function, params: BaseModel, context: JobContext) -> object:

@@ -70,15 +70,22 @@ class Handler(Protocol):
         """Whether it may start before its job's acceptance is on disk."""
 
     @property
+    def instant(self) -> bool:
+        """Whether it takes no time, so that `run_now` executes it; implies `effect_free`."""
+
+    @property
     def on_interrupt(self) -> Literal["retry", "fail"]:
         """What becomes of a job that ran when the process ended."""
 
     async def run(self, attempt: Attempt) -> object:
         """Execute the attempt's task and return its result, which must be JSON."""
 
+    def run_now(self, attempt: Attempt) -> object:
+        """The same, for an instant handler."""
+
 
 class Attempt:
-    """One run of a job's handler as an asyncio Task.
+    """One run of a job's handler: as an asyncio Task, or on the spot if it is instant.
 
     Args:
         job: The job, as it stands while this attempt runs.
@@ -116,6 +123,9 @@ class Attempt:
     def start(self) -> None:
         """Let the handler run, unless the attempt was stopped before."""
         if self._ended:
+            return
+        if self._handler.instant:
+            self._end(self._instant_outcome())
             return
         if self._timeout_ms is not None:
             self.deadline = now_ms() + self._timeout_ms
@@ -167,6 +177,13 @@ class Attempt:
                 raise  # it does not run: it is thrown away, together with its loop
             return self._stopped() if self.stop_reason is not None else self._raised(exc)
         return self._stopped() if self.stop_reason is not None else self._completed(value)
+
+    def _instant_outcome(self) -> Outcome:
+        try:
+            value = self._handler.run_now(self)
+        except BaseException as exc:
+            return self._raised(exc)
+        return self._completed(value)
 
     def _raised(self, exc: BaseException) -> Outcome:
         if isinstance(exc, asyncio.CancelledError):

@@ -50,7 +50,9 @@ class JobIds:
 
     def __call__(self) -> str:
         """A new id."""
-        self._last = max(self._last + 1, now_ms() << _COUNTER_BITS)
-        tail = self._random.getrandbits(62) | 0x8000_0000_0000_0000
-        head, low = f"{self._last:015x}", f"{tail:016x}"
-        return f"{head[:8]}-{head[8:12]}-7{head[12:]}-{low[:4]}-{low[4:]}"
+        self._last = last = max(self._last + 1, now_ms() << _COUNTER_BITS)
+        tail = self._random.getrandbits(62)
+        return (
+            f"{last >> 28:08x}-{last >> 12 & 0xFFFF:04x}-7{last & 0xFFF:03x}"
+            f"-{tail >> 48 | 0x8000:04x}-{tail & 0xFFFF_FFFF_FFFF:012x}"
+        )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from ..errors import StoreUnavailable
@@ -61,6 +61,12 @@ class Write:
         """Whether its commit has yet to start, so that more can join it."""
         return self.group.open and not self.tried
 
+    def join(self, changes: Sequence[Change]) -> None:
+        """Let more changes go with it, while it is open."""
+        self.group.added += 1
+        if changes:
+            self.changes = (*self.changes, *changes)
+
     async def settled(self) -> None:
         """Wait for the commit.
 
@@ -91,13 +97,19 @@ class Write:
 
 
 class Group:
-    """The writes of one commit, in order; `waiters` of them have `undo`, so that somebody waits for an answer."""
+    """The writes of one commit, in order.
 
-    __slots__ = ("error", "open", "settled", "waiters", "writes")
+    Attributes:
+        added: How many writes were put in, and how often something joined one of them.
+        waiters: How many writes have `undo`, so that somebody waits for an answer.
+    """
+
+    __slots__ = ("added", "error", "open", "settled", "waiters", "writes")
 
     def __init__(self) -> None:
         self.open = True
         self.writes: list[Write] = []
+        self.added = 0
         self.waiters = 0
         self.settled = asyncio.Event()
         self.error: Exception | None = None
@@ -136,7 +148,6 @@ class GroupCommit:
         self._crowd = 0
         self._gathered = asyncio.Event()
         self._idle.set()
-        self._added = 0
         self._thread = WorkThread("store-writer")
         self._task = asyncio.create_task(self._run(), name="store-commits")
 
@@ -159,26 +170,20 @@ class GroupCommit:
             lazy: Nobody waits for it, so it goes with the next commit, or has one of its own after a second.
         """
         write = Write(changes, then, undo, follows)
-        write.group = self._open
-        if not self._open.writes:
+        group = write.group = self._open
+        if not group.writes:
             self._idle.clear()
-        self._open.writes.append(write)
-        self._added += 1
+        group.writes.append(write)
+        group.added += 1
         if undo is not None:
-            self._open.waiters += 1
-            if self._open.waiters == self._crowd:
+            group.waiters += 1
+            if group.waiters == self._crowd:
                 self._gathered.set()
         if lazy:
             asyncio.get_running_loop().call_later(_LAZY_SECONDS, self._hasten)
         else:
             self._wake.set()
         return write
-
-    def join(self, write: Write, changes: Iterable[Change]) -> None:
-        """Let more changes go with a write that is still open."""
-        if changes:
-            write.changes = (*write.changes, *changes)
-        self._added += 1
 
     async def flush(self) -> None:
         """Wait until everything written so far is committed."""
@@ -219,9 +224,9 @@ class GroupCommit:
         if not self._open.waiters and not self._busy:
             return
         for _ in range(_LINGER_TURNS):
-            added = self._added
+            added = self._open.added
             await asyncio.sleep(0)
-            if self._added == added:
+            if self._open.added == added:
                 return
 
     async def _gather(self) -> None:

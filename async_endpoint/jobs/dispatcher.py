@@ -14,7 +14,7 @@ from .queue import JobQueue
 from .retries import MAX_INTERRUPTIONS, gap_ms, may_retry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from .entry import Entry
     from .live import LiveJobs
@@ -93,6 +93,20 @@ class Dispatcher:
 
     # --- what waits ---
 
+    def begin(self, entry: Entry) -> None:
+        """Start a new job on the spot if it is instant and nobody is before it, else let it wait for its start."""
+        job = entry.job
+        if (
+            self.handler(job).instant
+            and job.next_attempt_at is None
+            and job.options.concurrency_key is None
+            and self.running < self._limits.max_concurrent
+            and not self._queue.ready
+        ):
+            self._start(entry, self._settle)
+        else:
+            self.enqueue(entry, job.created_at)
+
     def enqueue(self, entry: Entry, now: int) -> None:
         """Let a pending job wait for its start; `now` is the time by the clock that its times were taken from."""
         job = entry.job
@@ -143,7 +157,7 @@ class Dispatcher:
             if job_id is None:
                 self._slots.release()
             else:
-                self._start(self._live[job_id])
+                self._start(self._live[job_id], self._leave)
 
     async def _until_work(self) -> None:
         self._work.clear()
@@ -155,7 +169,7 @@ class Dispatcher:
             if timer is not None:
                 timer.cancel()
 
-    def _start(self, entry: Entry) -> None:
+    def _start(self, entry: Entry, on_end: Callable[[Entry, Attempt, Outcome], None]) -> None:
         self.running += 1
         self._starts.append(self._loop.time())
         entry.cancel_expiry()
@@ -170,7 +184,7 @@ class Dispatcher:
             self._live,
             timeout_ms=job.options.timeout_ms or self._limits.timeout_ms,
             max_result_bytes=self._limits.max_result_bytes,
-            on_end=partial(self._settle, entry),
+            on_end=partial(on_end, entry),
         )
         if handler.on_interrupt == "fail":
             self._live.advance(entry, job, "started", then=attempt.start)
@@ -178,13 +192,17 @@ class Dispatcher:
             self._live.advance(entry, job, "started")
             attempt.start()
 
-    def _settle(self, entry: Entry, attempt: Attempt, outcome: Outcome) -> None:
-        """The attempt has ended: free its slot, then end the job or let it wait for another."""
-        self.running -= 1
+    def _leave(self, entry: Entry, attempt: Attempt, outcome: Outcome) -> None:
+        """The attempt has ended: free its slot."""
         self._slots.release()
         self._queue.release(attempt.job)
         if self._queue.ready:
             self._work.set()
+        self._settle(entry, attempt, outcome)
+
+    def _settle(self, entry: Entry, _attempt: Attempt, outcome: Outcome) -> None:
+        """The attempt has ended: end the job or let it wait for another."""
+        self.running -= 1
         if not self.running:
             self._quiet.set()
         entry.attempt = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,20 +16,29 @@ if TYPE_CHECKING:
     from .telling import Outbox
 
 
-class Step(NamedTuple):
+class Step:
     """A version of a job on its way into the store.
 
     Attributes:
         job: The version.
         event: What it is told as; None for a version that nobody is told of.
-        last_id: The id of the last event of its log that is committed with it.
+        last_id: The id of the last event of its log that is committed with it; None while that is implied.
         then: Called once it is committed.
     """
 
-    job: Job
-    event: str | None
-    last_id: int = 1
-    then: Callable[[], None] | None = None
+    __slots__ = ("event", "job", "last_id", "then")
+
+    def __init__(
+        self,
+        job: Job,
+        event: str | None,
+        last_id: int | None = None,
+        then: Callable[[], None] | None = None,
+    ) -> None:
+        self.job = job
+        self.event = event
+        self.last_id = last_id
+        self.then = then
 
 
 class Entry:
@@ -76,6 +85,8 @@ class Entry:
 
     def owed(self, job: Job, event: str) -> list[Change]:
         """What a transition owes; to be written with it."""
+        if not self.outboxes:
+            return []
         return [change for outbox in self.outboxes for change in outbox.changes(job, event)]
 
     def subscribe(self) -> asyncio.Event:

@@ -19,9 +19,18 @@ def encode(value: object) -> bytes:
     """
     text = to_json(value)
     if b"NaN" in text or b"Infinity" in text:
-        from_json(text, allow_inf_nan=False)
+        _check_numbers(text)
     check_depth(text)
     return text
+
+
+def _check_numbers(text: bytes) -> None:
+    try:
+        from_json(text, allow_inf_nan=False)
+    except ValueError:
+        raise ValueError(
+            "it holds a number that is none (NaN) or beyond all bounds (such as 1e999)"
+        ) from None
 
 
 def check_depth(text: bytes, room: int = 0) -> None:

@@ -182,7 +182,7 @@ class LiveJobs:
         if entry.log is None and event == "retrying":
             entry.log = _explicit_log(entry, before)
         changes = entry.owed(job, event)
-        last_id = count_implied(job)
+        last_id = None
         if entry.log is not None:
             if not job.terminal:
                 entry.log.append(event, transition_data(job, now_ms(), **details))
@@ -213,24 +213,24 @@ class LiveJobs:
         if entry.steps is steps:
             entry.steps = None
         last = steps[-1]
-        job = entry.published = entry.job if last.job.terminal else last.job
+        ended = last.job.terminal
+        if ended:
+            last.job = entry.job  # which knows its row
+        job = entry.published = last.job
         if entry.log is not None:
-            entry.log.show(max(step.last_id for step in steps))
-        if job.terminal:
+            entry.log.show(max(step.last_id or count_implied(step.job) for step in steps))
+        if ended:
             self._remember(job)
             del self._entries[job.id]
             self._telling.ended(job)
-        entry.wake(ended=job.terminal)
-        for step in steps:
-            if step.event is not None:
-                self._telling.transition(job if step is last else step.job, step.event, entry.outboxes)
-            if step.then is not None:
-                step.then()
+        entry.wake(ended=ended)
+        self._telling.committed(steps, entry.outboxes)
 
     def _write(self, entry: Entry, changes: Sequence[Change], step: Step) -> None:
         """Write the newest version with the commit that an earlier one waits for, or else with one of its own."""
-        if entry.write is not None and entry.write.open and entry.steps is not None:
-            self._store.join(entry.write, changes)
+        write = entry.write
+        if write is not None and write.open and entry.steps is not None:
+            write.join(changes)
             entry.steps.append(step)
             return
         entry.steps = [step]

@@ -292,8 +292,8 @@ class Job(NamedTuple):
             self.status.encode(),
             self.shown_task or self.task,
             self.result or b"null",
-            _text(self.error),
-            _text(self.error_code),
+            b"null" if self.error is None else _text(self.error),
+            b"null" if self.error_code is None else _text(self.error_code),
             self.attempt,
             _time_json(self.created_at),
             _time_json(self.started_at),
@@ -326,5 +326,5 @@ def _time_json(at: int | None) -> bytes:
     return b"null" if at is None else b'"%b"' % iso(at).encode()
 
 
-def _text(value: str | None) -> bytes:
-    return b"null" if value is None else json.dumps(value, ensure_ascii=False).encode()
+def _text(value: str) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()

@@ -16,15 +16,17 @@ from pydantic_core import from_json, to_json
 
 from .model import Job, JobStatus, parse_options
 
-_HEAD = {
+_ALWAYS = {
     "status": "status",
     "type": "type",
     "created": "created_at",
-    "row": "row",
+    "attempt": "attempt",
     "started": "started_at",
     "finished": "finished_at",
+    "row": "row",
+}
+_SELDOM = {
     "next": "next_attempt_at",
-    "attempt": "attempt",
     "interruptions": "interruptions",
     "stops": "stops",
     "cancel": "cancel_requested",
@@ -32,18 +34,32 @@ _HEAD = {
     "code": "error_code",
     "notes": "notes",
 }
-"""Members of the head, with the job's attribute for each; those without a value are left out."""
+"""Members of the head, with the job's attribute for each; of the second kind those without a value are left out."""
 
-_head_of = attrgetter(*_HEAD.values())
+_HEAD = _ALWAYS | _SELDOM
+_seldom_of = attrgetter(*_SELDOM.values())
 
 
 def encode(job: Job) -> bytes:
     """A job as stored."""
-    head = {name: value for name, value in zip(_HEAD, _head_of(job), strict=True) if value}
-    lines = [to_json(head), job.snapshot_json()]
+    lines = [_head(job), job.snapshot_json()]
     if job.shown_task is not None:
         lines.append(job.task)
     return b"\n".join(lines)
+
+
+def _head(job: Job) -> bytes:
+    """Written by hand, since it is written for every change of a job; no member of `_ALWAYS` needs escaping."""
+    started, finished, row = job.started_at, job.finished_at, job.row
+    head = (
+        f'{{"status":"{job.status}","type":"{job.type}","created":{job.created_at},"attempt":{job.attempt},'
+        f'"started":{started or "null"},"finished":{finished or "null"},"row":{row or "null"}}}'
+    ).encode()
+    seldom = _seldom_of(job)
+    if any(seldom):
+        members = {name: value for name, value in zip(_SELDOM, seldom, strict=True) if value}
+        return head[:-1] + b"," + to_json(members)[1:]
+    return head
 
 
 def decode(value: bytes) -> Job:

@@ -295,7 +295,10 @@ class JobRegistry:
             entry.accept = entry.write = write
             self._live.add(entry)
             if self._dispatcher.handler(entry.job).effect_free:
-                self._dispatcher.enqueue(entry, entry.job.created_at)
+                if len(entries) == 1:
+                    self._dispatcher.begin(entry)
+                else:
+                    self._dispatcher.enqueue(entry, entry.job.created_at)
         return write
 
     def _accepted(

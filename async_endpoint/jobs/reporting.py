@@ -71,6 +71,8 @@ class Reporting:
 
     def take(self, job_id: str) -> tuple[list[Report], bytes | None]:
         """The reports since the last call, and the newest progress."""
+        if job_id not in self._buffers:
+            return [], None
         with self._lock:
             buffer = self._buffers.pop(job_id, None)
         if buffer is None:

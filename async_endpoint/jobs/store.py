@@ -100,10 +100,6 @@ class JobStore:
         """Put changes into the next commit; see `GroupCommit.write`."""
         return self._commits.write(changes, then, undo=undo, follows=follows, lazy=lazy)
 
-    def join(self, write: Write, changes: Iterable[Change]) -> None:
-        """Let more changes go with a write that is still open; see `GroupCommit.join`."""
-        self._commits.join(write, changes)
-
     async def flush(self) -> None:
         """Wait until everything written so far is committed."""
         await self._commits.flush()

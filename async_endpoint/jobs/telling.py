@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .database import Change
+    from .entry import Step
     from .metrics import Metrics
     from .model import Job
 
@@ -58,18 +59,27 @@ class Telling:
 
     def outboxes(self, job: Job) -> tuple[Outbox, ...]:
         """Those that the job concerns."""
-        return tuple(outbox for outbox in self._outboxes if outbox.concerns(job))
+        return tuple([outbox for outbox in self._outboxes if outbox.concerns(job)])
 
-    def transition(self, job: Job, event: str, outboxes: Iterable[Outbox]) -> None:
-        """A transition is committed."""
+    def committed(self, steps: Iterable[Step], outboxes: Iterable[Outbox]) -> None:
+        """These steps of a job are committed, all at once; the log has a line for the last one."""
+        told = None
+        for step in steps:
+            if step.event is not None:
+                self._tell(step.job, step.event, outboxes)
+                told = step
+            if step.then is not None:
+                step.then()
+        if told is not None and told.event is not None and log.enabled:
+            log.write(log_line(told.job, told.event))
+
+    def _tell(self, job: Job, event: str, outboxes: Iterable[Outbox]) -> None:
         self._metrics.jobs[job.status, job.type] += 1
         for outbox in outboxes:
             outbox.committed(job, event)
         if self.feed:
             at = job.started_at if event == "started" else job.created_at if event == "created" else now_ms()
             self.feed.publish(Transition(event, transition_data(job, at)))
-        if log.enabled:
-            log.write(log_line(job, event))
 
     def ended(self, job: Job) -> None:
         """The end of a job is committed."""

@@ -227,6 +227,14 @@ def test_a_handler_needs_a_model_and_a_context() -> None:
             handler("bad")(function)
 
 
+def test_only_a_plain_function_is_instant() -> None:
+    async def run(params: Params, ctx: JobContext) -> None: ...
+
+    run.__annotations__ = {"params": Params}
+    with pytest.raises(TypeError, match="must be a plain def"):
+        handler("bad", instant=True)(run)
+
+
 # --- what handlers get ---
 
 

@@ -60,7 +60,7 @@ OPTIONS = st.fixed_dictionaries(
     },
 )
 BODY = st.fixed_dictionaries(
-    {"type": st.sampled_from(["free", "plain", "once"]), "steps": STEPS, "options": OPTIONS}
+    {"type": st.sampled_from(["free", "plain", "once", "instant"]), "steps": STEPS, "options": OPTIONS}
 )
 
 
@@ -116,6 +116,7 @@ class LivesOfJobs(RuleBasedStateMachine):
             "free": Scripted(self.work, effect_free=True),
             "plain": Scripted(self.work),
             "once": Scripted(self.work, on_interrupt="fail"),
+            "instant": Scripted(self.work_now, instant=True),
         }
         return Process(folder, self.wall, handlers, limits=Limits(max_concurrent=CAP, max_queued=1000))
 
@@ -151,6 +152,13 @@ class LivesOfJobs(RuleBasedStateMachine):
         finally:
             if self.lives == life:
                 self.working.pop(here, None)
+
+    def work_now(self, attempt: Attempt) -> dict[str, int]:
+        body = json.loads(attempt.job.task)
+        self.note_start(body, attempt)
+        self.check(len(self.holding()) < CAP, "it had no slot")
+        verb, _ = body["steps"][(attempt.job.attempt - 1) % len(body["steps"])]
+        return self.outcome(verb, (body["n"], attempt.job.attempt), 0, attempt)
 
     def outcome(self, verb: str, here: tuple[int, int], ms: int, attempt: Attempt) -> dict[str, int]:
         outcomes = self.outcomes.setdefault(here, set())

@@ -92,7 +92,7 @@ def test_lists_hand_out_what_clients_see(job: Job) -> None:
 
 @given(st.dictionaries(TEXTS, JSON, max_size=3))
 def test_line_breaks_in_values_stay_within_their_line(more: dict[str, Any]) -> None:
-    task = {"text": "a\nb\r\u2028c", **more}
+    task = {**more, "text": "a\nb\r\u2028c", "options": None}
     job = Job("job", "echo", json_text(task), 1, shown_task=json_text({"text": "***"}), error="x\ny")
     assert encode(job).count(b"\n") == 2
     again = decode(encode(job))

@@ -51,6 +51,7 @@ class World:
             "plain": Scripted(self.work),
             "free": Scripted(self.work, effect_free=True),
             "once": Scripted(self.work, on_interrupt="fail"),
+            "instant": Scripted(self.work_now, instant=True),
         }
         return Process(folder, self.wall, handlers, limits=self.limits)
 
@@ -73,6 +74,15 @@ class World:
             return await self.act(task, attempt)
         finally:
             self.now_running[group] -= 1
+
+    def work_now(self, attempt: Attempt) -> Any:
+        task = json.loads(attempt.job.task)
+        self.ran.append(task.get("name"))
+        if "log" in task:
+            attempt.reports.log(attempt.job.id, "info", task["log"])
+        if task.get("fail"):
+            raise JobError("no", retry_after_ms=self.gap)
+        return task.get("name")
 
     async def act(self, task: dict[str, Any], attempt: Attempt) -> Any:
         if "log" in task:
@@ -308,6 +318,53 @@ def test_whatever_gap_a_handler_asks_for_the_job_goes_on(world: World) -> None:
         world.process.settle()
         assert world.told(job_id)[1] == 2
         assert world.process.registry.running == 0
+
+
+# --- instant handlers ---
+
+
+def test_an_instant_job_runs_on_the_spot_where_there_is_room(world: World) -> None:
+    submission = world.process.task(
+        world.process.registry.submit([task_of({"type": "instant", "name": "now"})])
+    )
+    world.process.run(asyncio.sleep(0))
+    assert world.ran == ["now"]
+    assert not submission.done(), "nothing is said before the commit"
+    assert world.process.registry.running == 0
+    world.process.settle()
+    assert world.told(submission.result().jobs[0].id)[0] == "completed"
+
+
+def test_an_instant_job_waits_for_its_turn_like_any_other(world: World) -> None:
+    world.restart(max_concurrent=2)
+    world.submit(name="first", s=5)
+    world.submit(name="second", s=9)
+    world.submit(name="third", s=1)
+    job_id = world.submit("instant", name="last")
+    world.process.advance(4)
+    assert world.told(job_id)[0] == "pending"
+    world.process.advance(2)
+    assert world.ran == ["first", "second", "third", "last"]
+
+
+@pytest.mark.parametrize("options", [{"delayMs": 5000}, {"concurrencyKey": "k"}])
+def test_an_instant_job_keeps_to_its_options(world: World, options: dict[str, Any]) -> None:
+    world.submit(name="busy", s=3, options={"concurrencyKey": "k"})
+    job_id = world.submit("instant", name="late", options=options)
+    world.process.advance(2)
+    assert world.told(job_id)[0] == "pending"
+    world.process.advance(4)
+    assert world.ran == ["busy", "late"]
+
+
+def test_an_instant_job_fails_tells_and_tries_again_like_any_other(world: World) -> None:
+    retry = {"retry": {"maxAttempts": 2, "initialDelayMs": 0}}
+    job_id = world.submit("instant", fail=True, log="hm", options=retry)
+    world.process.settle()
+    assert world.told(job_id) == ("failed", 2, "handler-error")
+    assert world.event_names(job_id) == [
+        *("created", "started", "log", "retrying", "started", "log", "failed")
+    ]
 
 
 def test_a_date_beyond_the_calendar_hurts_nobody(world: World) -> None:

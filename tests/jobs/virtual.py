@@ -118,14 +118,19 @@ class Scripted:
         work: Callable[[Attempt], Any],
         *,
         effect_free: bool = False,
+        instant: bool = False,
         on_interrupt: Literal["retry", "fail"] = "retry",
     ) -> None:
         self._work = work
-        self.effect_free = effect_free
+        self.effect_free = effect_free or instant
+        self.instant = instant
         self.on_interrupt = on_interrupt
 
     async def run(self, attempt: Attempt) -> object:
         return await self._work(attempt)
+
+    def run_now(self, attempt: Attempt) -> object:
+        return self._work(attempt)
 
 
 class Process:
