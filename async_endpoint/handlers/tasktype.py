@@ -113,6 +113,8 @@ class BoundHandler:
         params, context = self._arguments(attempt)
         if self._is_async:
             return await self._function(params, context)
+        if self.instant:
+            return self._function(params, context)
         return await _in_thread(self._function, params, context)
 
     def run_now(self, attempt: Attempt) -> object:

@@ -71,7 +71,7 @@ class Handler(Protocol):
 
     @property
     def instant(self) -> bool:
-        """Whether it takes no time, so that `run_now` executes it; implies `effect_free`."""
+        """Whether it takes no time, so that `run_now` may execute it; implies `effect_free`."""
 
     @property
     def on_interrupt(self) -> Literal["retry", "fail"]:
@@ -124,13 +124,19 @@ class Attempt:
         """Let the handler run, unless the attempt was stopped before."""
         if self._ended:
             return
-        if self._handler.instant:
-            self._end(self._instant_outcome())
-            return
         if self._timeout_ms is not None:
             self.deadline = now_ms() + self._timeout_ms
             self._timer = self._loop.call_later(self._timeout_ms / 1000, self.stop, StopReason.TIMEOUT)
         self._task = self._loop.create_task(self._run(), name=f"job {self.job.id} ({self.job.type})")
+
+    def run_now(self) -> None:
+        """Run an instant handler on the spot."""
+        try:
+            value = self._handler.run_now(self)
+        except BaseException as exc:
+            self._end(self._raised(exc))
+        else:
+            self._end(self._completed(value))
 
     def stop(self, reason: StopReason) -> None:
         """Tell the handler to end; after `CLEAN_UP_SECONDS` the attempt has ended whatever it does."""
@@ -177,13 +183,6 @@ class Attempt:
                 raise  # it does not run: it is thrown away, together with its loop
             return self._stopped() if self.stop_reason is not None else self._raised(exc)
         return self._stopped() if self.stop_reason is not None else self._completed(value)
-
-    def _instant_outcome(self) -> Outcome:
-        try:
-            value = self._handler.run_now(self)
-        except BaseException as exc:
-            return self._raised(exc)
-        return self._completed(value)
 
     def _raised(self, exc: BaseException) -> Outcome:
         if isinstance(exc, asyncio.CancelledError):

@@ -14,7 +14,7 @@ from .queue import JobQueue
 from .retries import MAX_INTERRUPTIONS, gap_ms, may_retry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from .entry import Entry
     from .live import LiveJobs
@@ -103,7 +103,7 @@ class Dispatcher:
             and self.running < self._limits.max_concurrent
             and not self._queue.ready
         ):
-            self._start(entry, self._settle)
+            self._start(entry, on_the_spot=True)
         else:
             self.enqueue(entry, job.created_at)
 
@@ -157,7 +157,7 @@ class Dispatcher:
             if job_id is None:
                 self._slots.release()
             else:
-                self._start(self._live[job_id], self._leave)
+                self._start(self._live[job_id])
 
     async def _until_work(self) -> None:
         self._work.clear()
@@ -169,7 +169,8 @@ class Dispatcher:
             if timer is not None:
                 timer.cancel()
 
-    def _start(self, entry: Entry, on_end: Callable[[Entry, Attempt, Outcome], None]) -> None:
+    def _start(self, entry: Entry, *, on_the_spot: bool = False) -> None:
+        """Start a job that has a slot, or one that needs none since it will have ended at once."""
         self.running += 1
         self._starts.append(self._loop.time())
         entry.cancel_expiry()
@@ -184,13 +185,14 @@ class Dispatcher:
             self._live,
             timeout_ms=job.options.timeout_ms or self._limits.timeout_ms,
             max_result_bytes=self._limits.max_result_bytes,
-            on_end=partial(on_end, entry),
+            on_end=partial(self._settle if on_the_spot else self._leave, entry),
         )
+        begin = attempt.run_now if on_the_spot else attempt.start
         if handler.on_interrupt == "fail":
-            self._live.advance(entry, job, "started", then=attempt.start)
+            self._live.advance(entry, job, "started", then=begin)
         else:
             self._live.advance(entry, job, "started")
-            attempt.start()
+            begin()
 
     def _leave(self, entry: Entry, attempt: Attempt, outcome: Outcome) -> None:
         """The attempt has ended: free its slot."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -345,6 +346,23 @@ def test_an_instant_job_waits_for_its_turn_like_any_other(world: World) -> None:
     assert world.told(job_id)[0] == "pending"
     world.process.advance(2)
     assert world.ran == ["first", "second", "third", "last"]
+
+
+def test_a_queue_of_instant_jobs_leaves_the_loop_its_turns(world: World) -> None:
+    world.restart(max_concurrent=2)
+    turns: list[int] = []
+
+    async def submit_many_and_count_turns() -> None:
+        tasks = [task_of({"type": "instant"}) for _ in range(100)]
+        submission = asyncio.ensure_future(world.process.registry.submit(tasks))
+        while len(world.ran) < 100:
+            turns.append(len(world.ran))
+            await asyncio.sleep(0)
+        turns.append(len(world.ran))
+        await submission
+
+    world.process.run(submit_many_and_count_turns())
+    assert max(after - before for before, after in itertools.pairwise(turns)) <= 2
 
 
 @pytest.mark.parametrize("options", [{"delayMs": 5000}, {"concurrencyKey": "k"}])

@@ -127,7 +127,8 @@ class Scripted:
         self.on_interrupt = on_interrupt
 
     async def run(self, attempt: Attempt) -> object:
-        return await self._work(attempt)
+        result = self._work(attempt)
+        return result if self.instant else await result
 
     def run_now(self, attempt: Attempt) -> object:
         return self._work(attempt)
