@@ -61,7 +61,7 @@ class Catalog:
         if options.webhooks:
             _check_receivers(options)
         shown = masked(task)
-        return Task(task_type.name, text, None if shown is None else encode(shown), options)
+        return Task(task_type.name, text, None if shown is None else encode(shown), options, params=model)
 
     def admit(self, name: str) -> None:
         """Refuse tasks of a type that is not there or that the settings do not allow; see `parse`."""

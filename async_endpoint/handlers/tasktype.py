@@ -121,16 +121,19 @@ class BoundHandler:
         """The same, for an instant handler."""
         return self._function(*self._arguments(attempt))
 
-    def _arguments(self, attempt: Attempt) -> tuple[BaseModel, JobContext]:
+    def _arguments(self, attempt: Attempt) -> tuple[object, JobContext]:
         if self._admit is not None:
             try:
                 self._admit(self._resources.settings)
             except ServiceError as exc:
                 raise JobError(exc.detail, retryable=False) from None
-        return self._model.model_validate_json(attempt.job.task), JobContext(attempt, self._resources)
+        params = attempt.params
+        if params is None:
+            params = self._model.model_validate_json(attempt.job.task)
+        return params, JobContext(attempt, self._resources)
 
 
-async def _in_thread(function: Function, params: BaseModel, context: JobContext) -> object:
+async def _in_thread(function: Function, params: object, context: JobContext) -> object:
     """Run in a thread that nobody else needs: one that never returns holds up no other job and no exit."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[object] = loop.create_future()

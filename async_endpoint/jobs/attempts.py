@@ -94,6 +94,7 @@ class Attempt:
         timeout_ms: Ends the attempt when it takes longer.
         max_result_bytes: A longer result fails the job.
         on_end: Called once with the outcome.
+        params: What the handler is given, if that was made already.
     """
 
     def __init__(
@@ -105,9 +106,11 @@ class Attempt:
         timeout_ms: int | None,
         max_result_bytes: int,
         on_end: Callable[[Attempt, Outcome], None],
+        params: object = None,
     ) -> None:
         self.job = job
         self.reports = reports
+        self.params = params
         self.deadline: int | None = None
         self.stop_reason: StopReason | None = None
         self._handler = handler

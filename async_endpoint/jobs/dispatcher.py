@@ -186,7 +186,9 @@ class Dispatcher:
             timeout_ms=job.options.timeout_ms or self._limits.timeout_ms,
             max_result_bytes=self._limits.max_result_bytes,
             on_end=partial(self._settle if on_the_spot else self._leave, entry),
+            params=entry.params,
         )
+        entry.params = None
         begin = attempt.run_now if on_the_spot else attempt.start
         if handler.on_interrupt == "fail":
             self._live.advance(entry, job, "started", then=begin)

@@ -51,6 +51,7 @@ class Entry:
         write: The commit of its newest version.
         steps: What goes with that commit, until it starts; later steps need another one.
         outboxes: What its transitions owe something.
+        params: What its handler is given, until it starts; None where that has to be made from its task.
         attempt: Who works on it.
         ended: Set when its end is committed, or when nobody shall wait any longer.
         news: Set when its log has something new.
@@ -65,6 +66,7 @@ class Entry:
         "log",
         "news",
         "outboxes",
+        "params",
         "published",
         "steps",
         "write",
@@ -77,6 +79,7 @@ class Entry:
         self.write: Write | None = None
         self.steps: list[Step] | None = None
         self.outboxes: tuple[Outbox, ...] = ()
+        self.params: object = None
         self.attempt: Attempt | None = None
         self.ended: asyncio.Event | None = None
         self.news: asyncio.Event | None = None

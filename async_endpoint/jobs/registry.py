@@ -35,15 +35,26 @@ if TYPE_CHECKING:
 _FLUSH_SECONDS = 10.0
 """How long the store may take to commit the last changes at the end."""
 
+_KEPT_PARAMS = 1000
+"""While more jobs than this wait, what handlers are given is made again from their tasks, to save memory."""
+
 
 class Task(NamedTuple):
-    """A validated task, ready to be a job. `text` is JSON; `shown` has the secrets masked, where there are any."""
+    """A validated task, ready to be a job.
+
+    Attributes:
+        text: The task as JSON.
+        shown: The same with the secrets masked, where there are any.
+        notes: See `Job`.
+        params: What the handler is given, if that was made already.
+    """
 
     type: str
     text: bytes
     shown: bytes | None = None
     options: JobOptions = DEFAULT_OPTIONS
     notes: Mapping[str, Any] | None = None
+    params: object = None
 
 
 class Accepted(NamedTuple):
@@ -193,7 +204,11 @@ class JobRegistry:
         jobs = [self._new_job(task, replay_of) for task in tasks]
         if idempotency is not None:
             jobs[0] = jobs[0].evolve(idempotency=idempotency.stored_key)
-        await self._accept(jobs, idempotency).settled()
+        entries = [Entry(job) for job in jobs]
+        if self.queued < _KEPT_PARAMS:
+            for entry, task in zip(entries, tasks, strict=True):
+                entry.params = task.params
+        await self._accept(entries, idempotency).settled()
         return Accepted(jobs, replayed=False)
 
     async def replay(self, job_id: str, idempotency: Idempotency | None = None) -> Accepted:
@@ -274,8 +289,7 @@ class JobRegistry:
             notes=task.notes,
         )
 
-    def _accept(self, jobs: list[Job], idempotency: Idempotency | None) -> Write:
-        entries = [Entry(job) for job in jobs]
+    def _accept(self, entries: list[Entry], idempotency: Idempotency | None) -> Write:
         changes: list[Change] = []
         steps: list[list[Step]] = []
         for entry in entries:
@@ -283,14 +297,14 @@ class JobRegistry:
             changes += owed
             steps.append(taken)
         if idempotency is not None:
-            changes.append(self._keys.change(idempotency, [job.id for job in jobs]))
+            changes.append(self._keys.change(idempotency, [entry.job.id for entry in entries]))
         write = self._store.write(
             changes,
             partial(self._accepted, entries, steps, idempotency, self._loop.time()),
             undo=partial(self._withdraw, entries, idempotency),
         )
         if idempotency is not None:
-            self._keys.reserve(idempotency, [job.id for job in jobs], write)
+            self._keys.reserve(idempotency, [entry.job.id for entry in entries], write)
         for entry in entries:
             entry.accept = entry.write = write
             self._live.add(entry)

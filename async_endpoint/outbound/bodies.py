@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import codecs
-from contextlib import aclosing
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +12,7 @@ import aiohttp
 from .decoding import CodingError, Plain, decoder_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import Iterator
 
     from .decoding import Decoder
 
@@ -101,32 +100,31 @@ async def read_body(response: aiohttp.ClientResponse, keep: int) -> Body:
     Raises:
         aiohttp.ClientPayloadError: It broke off, or is not what its content coding says.
     """
-    decoder = decoder_of(response.headers.get("Content-Encoding", ""))
+    known = decoder_of(response.headers.get("Content-Encoding", ""))
+    decoder = known or Plain()
     parts: list[bytes] = []
     size = 0
-    async with aclosing(_pieces(response, decoder or Plain())) as pieces:
-        async for piece in pieces:
+    begun = False
+    while chunk := await response.content.readany():
+        begun = True
+        for piece in _decoded(decoder, chunk):
             if size < keep:
                 parts.append(piece if size + len(piece) <= keep else piece[: keep - size])
             size += len(piece)
             if size > MAX_BODY_BYTES:
                 response.close()
-                break
-    return Body(b"".join(parts), size, complete=size <= MAX_BODY_BYTES, decoded=decoder is not None)
-
-
-async def _pieces(response: aiohttp.ClientResponse, decoder: Decoder) -> AsyncGenerator[bytes, None]:
-    """The decoded body. One without a single byte is whole in every coding: it may be the answer to a HEAD."""
-    begun = False
-    try:
-        while chunk := await response.content.readany():
-            begun = True
-            for piece in decoder.decode(chunk):
-                yield piece
-    except CodingError as exc:
-        raise aiohttp.ClientPayloadError("the body is not what its coding says") from exc
+                return Body(b"".join(parts), size, complete=False, decoded=known is not None)
+    # Without a single byte it is whole in every coding: it may be the answer to a HEAD.
     if begun and not decoder.whole:
         raise aiohttp.ClientPayloadError("the coded body has no end")
+    return Body(b"".join(parts), size, complete=True, decoded=known is not None)
+
+
+def _decoded(decoder: Decoder, chunk: bytes) -> Iterator[bytes]:
+    try:
+        yield from decoder.decode(chunk)
+    except CodingError as exc:
+        raise aiohttp.ClientPayloadError("the body is not what its coding says") from exc
 
 
 def show(body: Body, content_type: str | None, charset: str | None) -> Shown:
@@ -137,7 +135,8 @@ def show(body: Body, content_type: str | None, charset: str | None) -> Shown:
         content_type: The media type in lower case; None when the response has none, then only UTF-8 is text.
         charset: The charset it names.
     """
-    body = body._replace(start=body.start[:SHOWN_BYTES])
+    if len(body.start) > SHOWN_BYTES:
+        body = body._replace(start=body.start[:SHOWN_BYTES])
     if not body.decoded:
         return _base64(body)
     if content_type is None:

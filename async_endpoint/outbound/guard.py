@@ -42,6 +42,7 @@ class BlockedError(OSError):
         self.reason = reason
 
 
+@lru_cache(maxsize=256)
 def parse_url(text: str, base: URL | None = None) -> URL:
     """Read a URL as the client will use it; whether it may be requested is `check_url`'s to say.
 

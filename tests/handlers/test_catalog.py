@@ -31,6 +31,7 @@ class Attempt:
     """As much of an attempt as a handler sees; `told` holds its reports."""
 
     deadline = None
+    params = None
     stop_reason = None
 
     def __init__(self, task: dict[str, Any] | None = None) -> None:
