@@ -11,7 +11,7 @@ from pathlib import Path
 
 from figures import Figure, Floor
 from load import BenchmarkError, Load, measure
-from processes import Service, running_bare, running_service
+from processes import Service, running_service, running_yardstick
 from throughput import ECHO
 
 STARTS = 3
@@ -27,7 +27,7 @@ def start(_seconds: float) -> list[Figure]:
     """From the start of the process to its first answer on /health, over several starts."""
     health, ready, theirs = [], [], []
     for _ in range(STARTS):
-        with running_bare() as bare:
+        with running_yardstick() as bare:
             theirs.append(bare.start_seconds)
         with running_service() as service:
             health.append(service.start_seconds)

@@ -12,7 +12,7 @@ import time
 import aiohttp
 from figures import Figure, Floor
 from load import BenchmarkError, Load, measure
-from processes import Server, Service, running_bare, running_service
+from processes import Server, Service, running_service, running_yardstick
 
 PAIRS = 5
 WORKERS = 50
@@ -22,7 +22,7 @@ BATCHES = 3
 
 def fetch(_seconds: float) -> list[Figure]:
     """Requests per second of fetch jobs, from the first submission to the last row, and of the bare loop."""
-    with running_bare() as target, running_service() as service:
+    with running_yardstick() as target, running_service() as service:
         pairs = [(loop_rate(target), job_rate(service, target)) for _ in range(PAIRS + 1)][1:]
     theirs, ours = (statistics.median(side) for side in zip(*pairs, strict=True))
     detail = (

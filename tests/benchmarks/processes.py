@@ -217,12 +217,13 @@ def scratch_directory() -> Iterator[Path]:
 
 
 @contextmanager
-def running_bare() -> Iterator[Server]:
-    """The bare app, stopped at the end."""
+def running_yardstick(name: str = "bare") -> Iterator[Server]:
+    """The bare app, or the durable one, stopped at the end."""
     with scratch_directory() as directory:
         port = free_port()
-        command = [sys.executable, str(Path(__file__).with_name("bare.py")), str(port)]
-        server = Server(command, clean_environment(), port, directory / "bare.log")
+        script = Path(__file__).with_name(f"{name}.py")
+        command = [sys.executable, str(script), str(port), str(directory / "jobs.sqlite")]
+        server = Server(command, clean_environment(), port, directory / "server.log")
         try:
             yield server
         finally:

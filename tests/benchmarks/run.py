@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BENCHMARKS: dict[str, Callable[[float], list[Figure]]] = {
     "start": capacity.start,
+    "durable": throughput.durable,
     "submit": throughput.submit,
     "run-and-wait": throughput.run_and_wait,
     "wake-up": throughput.wake_up,

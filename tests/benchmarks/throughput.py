@@ -9,7 +9,7 @@ from functools import partial
 
 from figures import Figure, Floor
 from load import Load, Result, measure
-from processes import Server, Service, running_bare, running_service
+from processes import Server, Service, running_service, running_yardstick
 
 PAIRS = 5
 WARMUP = 0.3
@@ -57,6 +57,21 @@ def run_and_wait(seconds: float) -> list[Figure]:
     ]
 
 
+def durable(seconds: float) -> list[Figure]:
+    """What is left of the bare app's rate when each request is a row on disk, and nothing else is done."""
+    figures = []
+    for count in (1, 64):
+        with running_yardstick() as bare, running_yardstick("durable") as kept:
+            load = partial(Load, path="/echo", body=ECHO, expect=200, connections=count, warmup=WARMUP)
+            pairs = [
+                [measure(load(port=server.port, seconds=seconds)).rate for server in (bare, kept)]
+                for _ in range(PAIRS + 1)
+            ][1:]
+        ratios = [ours / theirs for theirs, ours in pairs]
+        figures.append(Figure(f"a row each, {count} connection{'s' * (count > 1)}", ratios, "of bare"))
+    return figures
+
+
 def wake_up(seconds: float) -> list[Figure]:
     """What an answer takes beyond the 50 ms its job sleeps, against the bare app's own overhead."""
     pairs = compare(SLEEP_AND_WAIT, 1, seconds)
@@ -69,7 +84,7 @@ def wake_up(seconds: float) -> list[Figure]:
 
 def compare(route: Route, connections: int, seconds: float) -> list[Pair]:
     """Load both servers in turn; the first pair only warms them up."""
-    with running_bare() as bare, running_service() as service:
+    with running_yardstick() as bare, running_service() as service:
         pairs = [slice_pair(bare, service, route, connections, seconds) for _ in range(PAIRS + 1)]
     return pairs[1:]
 
