@@ -160,6 +160,13 @@ def after_attempt(
     return made.evolve(due=now + gap_ms(delays_ms, made.tries, retry_after_ms, jitter))
 
 
+def after_cut(delivery: Delivery, began: int) -> Delivery:
+    """The delivery when the service ended in the middle of an attempt, which does not count as a try."""
+    error = "the service ended meanwhile; whether it arrived is not known"
+    cut = Attempt(time=began, status=None, ms=0, error=error)
+    return delivery.evolve(attempts=(*delivery.attempts, cut))
+
+
 def asked_again(delivery: Delivery, now: int) -> Delivery:
     """The delivery, due at once, with the whole schedule before it."""
     return delivery.evolve(status=DeliveryStatus.PENDING, tries=0, due=now)

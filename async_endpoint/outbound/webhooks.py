@@ -1,8 +1,9 @@
 """Webhooks: what a job's transitions owe to receivers, and how it gets there.
 
-A delivery is written to the store in the transaction of the event that it tells of, and so is every attempt:
-table `deliveries` is the ledger, table `owed` has the keys of what is still to be sent, and when it is
-due. After a crash the work goes on from there: a delivery may arrive twice, with the same `webhook-id`.
+A delivery is written to the store in the transaction of the event that it tells of: table `deliveries` is the
+ledger, table `owed` has the keys of what is still to be sent, when it is due, and when the attempt that is under way
+began. After a crash the work goes on from there, and no attempt is left out: a delivery may arrive twice, with the
+same `webhook-id`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ..jobs.database import Change
 from ..jobs.model import Job, WebhookOptions
 from ..jobs.records import snapshot_line
 from . import standard_webhooks
-from .deliveries import Attempt, Delivery, after_attempt, asked_again
+from .deliveries import Attempt, Delivery, after_attempt, after_cut, asked_again
 from .lanes import Lanes, Limits, Receiver
 from .posting import Answer, Request, post
 
@@ -90,10 +91,14 @@ class Webhooks:
 
     def start(self) -> None:
         """Go on with what the store says is owed, and begin to send."""
-        for key, due in self._store.scan("owed"):
+        for key, value in self._store.scan("owed"):
             if key not in self._open:
                 self._opened(key)
-                self._wait_until(key, int(due))
+                due, _, began = value.partition(b" ")
+                if began:
+                    self._note_cut(key, int(began))
+                else:
+                    self._wait_until(key, int(due))
         self._sending = True
         self._pump()
 
@@ -215,6 +220,8 @@ class Webhooks:
 
     async def _attempt(self, receiver: Receiver, key: str) -> None:
         delivery = self._get(key)
+        under_way = Change("owed", key, b"%d %d" % (delivery.due or 0, now_ms()))
+        await self._store.write([under_way]).committed()
         began, start = now_ms(), asyncio.get_running_loop().time()
         answer = await self._send(delivery, began)
         took = round((asyncio.get_running_loop().time() - start) * 1000)
@@ -245,6 +252,10 @@ class Webhooks:
             return delivery.data.encode()
         value = self._store.get("jobs", delivery.job_id)
         return None if value is None else snapshot_line(value)
+
+    def _note_cut(self, key: str, began: int) -> None:
+        cut = after_cut(self._get(key), began)
+        self._store.write(_stored(cut), partial(self._noted, cut))
 
     def _note(self, delivery: Delivery, receiver: Receiver) -> None:
         outcome = AttemptOutcome.RETRIED if delivery.due is not None else AttemptOutcome(delivery.status)

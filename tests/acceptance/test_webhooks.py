@@ -136,6 +136,19 @@ async def test_the_schedule_goes_on_through_kills(make, receiver):
     assert all(one.verified()["data"] == job for one in got)
 
 
+async def test_an_attempt_that_a_kill_cuts_off_is_listed_and_made_again(make, receiver):
+    receiver.replies["/hook"] = ["hang", "hang", 204]
+    service = await make(LOCAL).start()
+    async with service.client() as http:
+        job_id = await http.submit(task(receiver.url + "/hook"))
+        for attempt in (1, 2):
+            await receiver.wait_for(attempt)
+            await service.restart()
+        [delivery] = await settled(http, job_id)
+    assert len(receiver.got) == 3
+    assert [attempt["status"] for attempt in delivery["attempts"]] == [None, None, 204]
+
+
 async def test_a_job_that_was_waiting_at_a_kill_is_told_with_its_secret(make, receiver):
     service = await make(LOCAL).start()
     async with service.client() as http:

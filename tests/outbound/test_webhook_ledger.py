@@ -63,7 +63,9 @@ class TestDurability:
         async with opened(tmp_path) as store, sending(store) as webhooks:
             [delivery] = await settled(webhooks, job)
         assert [got.id for got in receiver.got] == [delivery.id] * 2
-        assert statuses(delivery) == [200]
+        assert statuses(delivery) == [None, 200]
+        assert "the service ended" in (delivery.attempts[0].error or "")
+        assert delivery.tries == 1
 
     async def test_a_stop_lets_attempts_end(self, store: JobStore, receiver: Receiver) -> None:
         async def slow(request: web.Request) -> web.StreamResponse:
