@@ -93,19 +93,15 @@ class Dispatcher:
 
     # --- what waits ---
 
-    def begin(self, entry: Entry) -> None:
-        """Start a new job on the spot if it is instant and nobody is before it, else let it wait for its start."""
+    async def begin(self, entry: Entry) -> None:
+        """Start a new job on the spot if there is a slot and nobody is before it, else let it wait for its start."""
         job = entry.job
-        if (
-            self.handler(job).instant
-            and job.next_attempt_at is None
-            and job.options.concurrency_key is None
-            and self.running < self._limits.max_concurrent
-            and not self._queue.ready
-        ):
-            self._start(entry, on_the_spot=True)
-        else:
+        waits = job.next_attempt_at is not None or job.options.concurrency_key is not None
+        if waits or self._queue.ready or self._slots.locked():
             self.enqueue(entry, job.created_at)
+        else:
+            await self._slots.acquire()  # which is immediate
+            self._start(entry, on_the_spot=True)
 
     def enqueue(self, entry: Entry, now: int) -> None:
         """Let a pending job wait for its start; `now` is the time by the clock that its times were taken from."""
@@ -170,7 +166,7 @@ class Dispatcher:
                 timer.cancel()
 
     def _start(self, entry: Entry, *, on_the_spot: bool = False) -> None:
-        """Start a job that has a slot, or one that needs none since it will have ended at once."""
+        """Start a job that has a slot; an instant one has ended when this returns if that is `on_the_spot`."""
         self.running += 1
         self._starts.append(self._loop.time())
         entry.cancel_expiry()
@@ -185,28 +181,24 @@ class Dispatcher:
             self._live,
             timeout_ms=job.options.timeout_ms or self._limits.timeout_ms,
             max_result_bytes=self._limits.max_result_bytes,
-            on_end=partial(self._settle if on_the_spot else self._leave, entry),
+            on_end=partial(self._settle, entry),
             params=entry.params,
         )
         entry.params = None
-        begin = attempt.run_now if on_the_spot else attempt.start
+        begin = attempt.run_now if on_the_spot and handler.instant else attempt.start
         if handler.on_interrupt == "fail":
             self._live.advance(entry, job, "started", then=begin)
         else:
             self._live.advance(entry, job, "started")
             begin()
 
-    def _leave(self, entry: Entry, attempt: Attempt, outcome: Outcome) -> None:
-        """The attempt has ended: free its slot."""
+    def _settle(self, entry: Entry, attempt: Attempt, outcome: Outcome) -> None:
+        """The attempt has ended: free its slot, then end the job or let it wait for another."""
+        self.running -= 1
         self._slots.release()
         self._queue.release(attempt.job)
         if self._queue.ready:
             self._work.set()
-        self._settle(entry, attempt, outcome)
-
-    def _settle(self, entry: Entry, _attempt: Attempt, outcome: Outcome) -> None:
-        """The attempt has ended: end the job or let it wait for another."""
-        self.running -= 1
         if not self.running:
             self._quiet.set()
         entry.attempt = None

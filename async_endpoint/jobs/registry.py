@@ -208,7 +208,9 @@ class JobRegistry:
         if self.queued < _KEPT_PARAMS:
             for entry, task in zip(entries, tasks, strict=True):
                 entry.params = task.params
-        await self._accept(entries, idempotency).settled()
+        write = self._accept(entries, idempotency)
+        await self._begin(entries)
+        await write.settled()
         return Accepted(jobs, replayed=False)
 
     async def replay(self, job_id: str, idempotency: Idempotency | None = None) -> Accepted:
@@ -308,12 +310,16 @@ class JobRegistry:
         for entry in entries:
             entry.accept = entry.write = write
             self._live.add(entry)
+        return write
+
+    async def _begin(self, entries: list[Entry]) -> None:
+        """Let effect-free jobs start before their acceptance is committed; those of a batch take their turns."""
+        for entry in entries:
             if self._dispatcher.handler(entry.job).effect_free:
                 if len(entries) == 1:
-                    self._dispatcher.begin(entry)
+                    await self._dispatcher.begin(entry)
                 else:
                     self._dispatcher.enqueue(entry, entry.job.created_at)
-        return write
 
     def _accepted(
         self, entries: list[Entry], steps: list[list[Step]], idempotency: Idempotency | None, since: float
