@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ..errors import FieldError, InvalidTask, StartError
+from ..jobs.acceptance import Task
 from ..jobs.jsontext import encode
-from ..jobs.registry import Task
 from ..masking import masked
 from ..outbound.receivers import receiver_faults
 from .tasktype import BoundHandler, TaskType, task_type_of

@@ -110,11 +110,11 @@ class BoundHandler:
 
     async def run(self, attempt: Attempt) -> object:
         """Execute the attempt's task, unless the settings have come to refuse its type since it was accepted."""
+        if self.instant:
+            return self.run_now(attempt)
         params, context = self._arguments(attempt)
         if self._is_async:
             return await self._function(params, context)
-        if self.instant:
-            return self._function(params, context)
         return await _in_thread(self._function, params, context)
 
     def run_now(self, attempt: Attempt) -> object:

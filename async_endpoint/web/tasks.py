@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from ..jobs.registry import Accepted, Task
+    from ..jobs.acceptance import Accepted, Task
 
 _BATCH = 1000
 _CANCEL_SECONDS = 1.0

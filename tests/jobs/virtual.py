@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from unittest import mock
 
 from async_endpoint.jobs import clock, commits, dispatcher
+from async_endpoint.jobs.acceptance import Task
 from async_endpoint.jobs.dispatcher import Limits
 from async_endpoint.jobs.jsontext import encode
 from async_endpoint.jobs.metrics import Metrics
 from async_endpoint.jobs.model import parse_options
 from async_endpoint.jobs.queue import JobQueue
-from async_endpoint.jobs.registry import JobRegistry, Task
+from async_endpoint.jobs.registry import JobRegistry
 from async_endpoint.jobs.store import JobStore
 
 if TYPE_CHECKING:

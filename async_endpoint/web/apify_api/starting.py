@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import InvalidTask
+from ...jobs.acceptance import Task
 from ...jobs.model import parse_task
-from ...jobs.registry import Task
 from ..backend import BACKEND
 from ..references import references, resolve
 from ..requests import read_body
