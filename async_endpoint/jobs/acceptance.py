@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from .commits import Write
     from .database import Change
     from .dispatcher import Dispatcher, Limits
-    from .entry import Step
     from .live import LiveJobs
     from .store import JobStore
+    from .telling import Step
 
 _KEPT_PARAMS = 1000
 """While more jobs than this wait, what handlers are given is made again from their tasks, to save memory."""

@@ -6,39 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .attempts import Attempt
     from .commits import Write
     from .database import Change
     from .events import JobLog
     from .model import Job
-    from .telling import Outbox
-
-
-class Step:
-    """A version of a job on its way into the store.
-
-    Attributes:
-        job: The version.
-        event: What it is told as; None for a version that nobody is told of.
-        last_id: The id of the last event of its log that is committed with it; None while that is implied.
-        then: Called once it is committed.
-    """
-
-    __slots__ = ("event", "job", "last_id", "then")
-
-    def __init__(
-        self,
-        job: Job,
-        event: str | None,
-        last_id: int | None = None,
-        then: Callable[[], None] | None = None,
-    ) -> None:
-        self.job = job
-        self.event = event
-        self.last_id = last_id
-        self.then = then
+    from .telling import Outbox, Step
 
 
 class Entry:

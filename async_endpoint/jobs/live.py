@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from ..errors import JobNotFound
 from .clock import now_ms
 from .database import Change
-from .entry import Entry, Step
+from .entry import Entry
 from .events import Event, JobLog, count_implied, events_after, implied_events, transition_data
 from .model import Job, JobStatus
 from .records import encode
 from .reporting import Reporting
+from .telling import Step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence

@@ -10,14 +10,38 @@ from .events import log_line, transition_data
 from .feed import Feed, Transition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from .database import Change
-    from .entry import Step
     from .metrics import Metrics
     from .model import Job
 
 log = LineLog(__name__)
+
+
+class Step:
+    """A version of a job on its way into the store.
+
+    Attributes:
+        job: The version.
+        event: What it is told as; None for a version that nobody is told of.
+        last_id: The id of the last event of its log that is committed with it; None while that is implied.
+        then: Called once it is committed.
+    """
+
+    __slots__ = ("event", "job", "last_id", "then")
+
+    def __init__(
+        self,
+        job: Job,
+        event: str | None,
+        last_id: int | None = None,
+        then: Callable[[], None] | None = None,
+    ) -> None:
+        self.job = job
+        self.event = event
+        self.last_id = last_id
+        self.then = then
 
 
 class Outbox(Protocol):
